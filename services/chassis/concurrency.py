@@ -1,0 +1,25 @@
+"""Work under a guard, and exception groups flattened in one place. Knows no work."""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def guarded(work: Awaitable[T], guard: Coroutine[Any, Any, None]) -> T:
+    """Return what `work` returns; whichever of the two fails first decides, and neither outlives the call."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(guard, name="guard")
+            result = await work
+            watch.cancel()
+    except BaseExceptionGroup as failures:
+        raise first_failure(failures) from None
+    return result
+
+
+def first_failure(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first plain exception of a group, however deep."""
+    first = failures.exceptions[0]
+    return first_failure(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,1 @@
+"""What crosses a process: requests, events, results, errors. Pydantic and the standard library, no I/O."""
