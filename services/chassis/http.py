@@ -14,16 +14,23 @@ DEFAULT_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
 
 def connect(
-    address: str, *, token: str | None = None, timeout: httpx.Timeout = DEFAULT_TIMEOUT, connections: int = 100
+    address: str,
+    *,
+    token: str | None = None,
+    timeout: httpx.Timeout = DEFAULT_TIMEOUT,
+    connections: int = 100,
+    foreign: bool = False,
 ) -> httpx.AsyncClient:
-    """Return a client for `unix:/path` or `http(s)://host`, with a bearer token if given."""
+    """Return a client for `unix:/path` or `http(s)://host`, with a bearer token if given.
+
+    The environment's proxies and certificates are used only for a `foreign` address, one that is not ours.
+    """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=min(connections, 20))
-    uds = address.removeprefix("unix:") if address.startswith("unix:") else None
-    # Never through a proxy from the environment: these are our own services.
-    transport = httpx.AsyncHTTPTransport(uds=uds, limits=limits, trust_env=False)
-    base_url = "http://localhost" if uds else address
-    return httpx.AsyncClient(base_url=base_url, transport=transport, headers=headers, timeout=timeout, trust_env=False)
+    if address.startswith("unix:"):
+        transport = httpx.AsyncHTTPTransport(uds=address.removeprefix("unix:"), limits=limits, trust_env=False)
+        return httpx.AsyncClient(base_url="http://localhost", transport=transport, headers=headers, timeout=timeout)
+    return httpx.AsyncClient(base_url=address, limits=limits, headers=headers, timeout=timeout, trust_env=foreign)
 
 
 async def call(

@@ -39,3 +39,11 @@ class ContainerPage(Reply):
     """Every container of the caller."""
 
     containers: list[Container]
+
+
+class GrantReply(Reply):
+    """Where an MCP client finds a workspace's tools, and the bearer token it sends; it lasts `expires_s` seconds."""
+
+    url: str
+    token: str
+    expires_s: int

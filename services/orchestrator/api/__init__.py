@@ -1,0 +1,1 @@
+"""The public HTTP API: parse, call one function, return a wire model."""

@@ -1,0 +1,1 @@
+"""One model turn: which endpoint answers, and how to speak to it. Knows no task."""

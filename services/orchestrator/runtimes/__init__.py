@@ -1,0 +1,1 @@
+"""Where agents run: one protocol, one module per backend, and the lifecycle that ties them to rows."""

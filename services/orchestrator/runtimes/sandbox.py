@@ -1,0 +1,111 @@
+"""The bubblewrap command line: what an agent can see, and nothing else. Knows no process and no workspace.
+
+Source of the flags: `bwrap(1)` 0.8. The namespaces make everything but the named paths absent, not merely unreadable.
+"""
+
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVICES = Path(__file__).resolve().parents[2]
+"""The `services` package, which is all of the program's source that an agent sees."""
+
+WORKSPACE = Path("/workspace")
+HOME = Path("/home/agent")
+RUN = Path("/run/moorage")
+UID = 1000
+
+_SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_ETC = ("alternatives", "ca-certificates", "ca-certificates.conf", "ssl", "pki", "ld.so.cache", "ld.so.conf",
+        "ld.so.conf.d", "localtime", "mime.types", "java-17-openjdk", "perl", "fonts")  # fmt: skip
+_PASSWD = "root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:1000:1000:agent:/home/agent:/bin/bash\n"  # noqa: S105 - no password in it
+_GROUP = "root:x:0:\nagent:x:1000:\n"
+_HOSTS = "127.0.0.1 localhost moorage\n::1 localhost\n"
+
+NAMESPACES = (
+    "--unshare-user",
+    "--unshare-pid",
+    "--unshare-ipc",
+    "--unshare-uts",
+    "--unshare-net",
+    "--unshare-cgroup-try",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """Host directories of one sandbox: its tree and home, read-write; its egress socket's and etc's, read-only."""
+
+    tree: Path
+    home: Path
+    egress: Path
+    etc: Path
+
+
+def write_etc(etc: Path) -> None:
+    """Write the few files of /etc that programs ask for; the host's own tell about the host."""
+    etc.mkdir(parents=True, exist_ok=True)
+    for name, text in (("passwd", _PASSWD), ("group", _GROUP), ("hosts", _HOSTS), ("resolv.conf", "")):
+        (etc / name).write_text(text, encoding="utf-8")
+
+
+def command(mounts: Mounts, environment: dict[str, str], argv: list[str]) -> list[str]:
+    """Return the argv that runs `argv` in a sandbox that dies with its parent."""
+    return [
+        "bwrap",
+        "--die-with-parent",
+        "--new-session",
+        *NAMESPACES,
+        *("--uid", str(UID), "--gid", str(UID), "--hostname", "moorage", "--disable-userns"),
+        *("--cap-drop", "ALL"),
+        *_system(),
+        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run", "--tmpfs", "/home"),  # noqa: S108
+        *_etc(mounts.etc),
+        *_program(),
+        *("--ro-bind", str(mounts.egress), str(RUN)),
+        *("--bind", str(mounts.tree), str(WORKSPACE), "--bind", str(mounts.home), str(HOME)),
+        *("--chdir", str(WORKSPACE), "--clearenv"),
+        *(part for name, value in environment.items() for part in ("--setenv", name, value)),
+        *argv,
+    ]
+
+
+def _system() -> list[str]:
+    """/usr, and the names beside it as they are on this host: links on a merged-/usr system, folders elsewhere."""
+    flags = ["--ro-bind", "/usr", "/usr"]
+    for name in _SYSTEM:
+        path = Path("/") / name
+        if path.is_symlink():
+            flags += ["--symlink", str(path.readlink()), str(path)]
+        elif path.is_dir():
+            flags += ["--ro-bind", str(path), str(path)]
+    return flags
+
+
+def _etc(etc: Path) -> list[str]:
+    flags = [part for name in _ETC for part in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
+    for path in sorted(etc.iterdir()):
+        flags += ["--ro-bind", str(path), f"/etc/{path.name}"]
+    return flags
+
+
+def _program() -> list[str]:
+    """The interpreter, the environment it runs in, and our source, where they lie on the host, unless below /usr."""
+    places = {Path(sys.base_prefix).resolve(), Path(sys.prefix), Path(sysconfig.get_path("purelib")), SERVICES}
+    flags: list[str] = []
+    for place in sorted(places):
+        if not place.is_relative_to("/usr"):
+            flags += ["--ro-bind", str(place), str(place)]
+    return flags
+
+
+def search_path() -> str:
+    """PATH inside: the system's programs first, then the interpreter we run on."""
+    return f"/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:{Path(sys.base_prefix).resolve() / 'bin'}"
+
+
+def probe() -> list[str]:
+    """Return a command that succeeds only where sandboxes can be made."""
+    return ["bwrap", *NAMESPACES, "--uid", str(UID), "--gid", str(UID), "--disable-userns", "--cap-drop", "ALL",
+            *_system(), "--proc", "/proc", "--dev", "/dev", "true"]  # fmt: skip
