@@ -65,9 +65,9 @@ async def call(
 
 
 def parse(reply: type[T], response: httpx.Response, unreachable: ErrorCode, who: str) -> T:
-    """Return the body as `reply`, or raise `unreachable` when it is something else."""
+    """Return the body as `reply`, an empty one as a reply without fields; or raise `unreachable`."""
     try:
-        return reply.model_validate_json(response.content)
+        return reply.model_validate_json(response.content or b"{}")
     except ValidationError as error:
         raise ServiceError(unreachable, f"{who} answered {response.url.path} with something else.") from error
 

@@ -1,12 +1,12 @@
 """The orchestrator's side of the hub: mirrors, egress, grants, and tools over MCP. Knows no tool by name."""
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import httpx
 import httpx2
 import mcp_types as types
 from mcp import Client, MCPError
@@ -22,6 +22,7 @@ from services.wire.hub import GRANT_AUDIENCE, EgressRequest, Grant, MirrorReply,
 
 PROTOCOL = "2026-07-28"
 MIRROR_LIMIT_S = 660.0
+READY_LIMIT_S = 2.0
 CALL_LIMIT_S = 3700.0
 """Above the longest command an agent runs; the hub's own, shorter limits come first."""
 
@@ -122,18 +123,17 @@ class Hub:
                 unreachable=ErrorCode.HUB_UNREACHABLE, who="The hub",
             )  # fmt: skip
 
-    async def answers(self) -> float:
-        """Milliseconds the hub took to say it is ready.
+    async def answers(self) -> None:
+        """Return if the hub is ready.
 
         Raises:
             ServiceError: `hub_unreachable`.
         """
-        began = time.perf_counter()
-        async with connect(self._address) as client:
-            await call(
-                client, "GET", "/ready", Reply, timeout=2.0, unreachable=ErrorCode.HUB_UNREACHABLE, who="The hub"
-            )
-        return (time.perf_counter() - began) * 1000
+        async with connect(self._address, timeout=httpx.Timeout(READY_LIMIT_S)) as client:
+            try:
+                (await client.get("/ready")).raise_for_status()
+            except httpx.HTTPError as error:
+                raise _unreachable(str(error) or type(error).__name__) from error
 
     def grant(self, grant: Grant, ttl_s: float) -> str:
         """Return a signed grant, good for `ttl_s` seconds."""

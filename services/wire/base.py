@@ -22,4 +22,4 @@ class Request(BaseModel):
 class Reply(BaseModel):
     """What a service answers: a reader ignores fields it does not know, so that old clients keep working."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, validate_by_name=True, validate_by_alias=True)
