@@ -46,7 +46,7 @@ async def compose(settings: Settings) -> AsyncIterator[State]:
     opening = Opening(lifecycle, hub, settings.egress_allow)
     work = Work(store, inbox, opening, hub, chat)
     dispatcher = Dispatcher(store, inbox, work, max_runs=settings.max_runs)
-    async with chat.open(), database.open(), process.open(), asyncio.TaskGroup() as group:
+    async with chat.open(), database.open(), process.serve(), asyncio.TaskGroup() as group:
         loops = [
             group.create_task(inbox.listen(), name="inbox"),
             group.create_task(dispatcher.run(), name="dispatcher"),

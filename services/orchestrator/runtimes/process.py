@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import httpx
 
@@ -30,6 +29,8 @@ from services.wire.errors import ErrorCode
 START_LIMIT_S = 30.0
 STOP_GRACE_S = 3.0
 PROBE_LIMIT_S = 10.0
+
+AGENT = (sys.executable, "-m", "services.agent.main")
 
 
 class AgentFailed(ServiceError):
@@ -52,6 +53,15 @@ class Child:
     def address(self) -> str:
         """Where it is reached."""
         return f"unix:{self.folder / 'agent.sock'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How an agent is started; `descriptors` are inherited by it."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    descriptors: tuple[int, ...]
 
 
 def probe_isolation() -> Capabilities:
@@ -86,7 +96,7 @@ class ProcessRuntime:
         return self._capabilities
 
     @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator["ProcessRuntime"]:
+    async def serve(self) -> AsyncIterator["ProcessRuntime"]:
         """End every agent on the way out."""
         try:
             yield self
@@ -154,32 +164,29 @@ class ProcessRuntime:
             self._disk(workspace_id) / "tree", self._disk(workspace_id) / "home", folder / "egress", folder / "etc"
         )
         await asyncio.to_thread(_make_folders, folder, mounts, self._log_path(workspace_id).parent)
-        confined = self._capabilities.network
-        with contextlib.closing(_listen(folder / "agent.sock")) as listener, self._open_log(workspace_id) as log:
-            argv, environment = self._command(workspace_id, mounts, listener.fileno())
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(contextlib.closing(_listen(folder / "agent.sock")))
+            log = stack.enter_context(self._log_path(workspace_id).open("wb"))
+            settings = {"AGENT_WORKSPACE_ID": workspace_id, "AGENT_FD": str(listener.fileno()), "LANG": "C.UTF-8"}
+            command = self._confined(mounts, settings, stack) if self._confines else self._open(mounts, settings)
             # From the event loop's own thread: the kernel's parent-death signal belongs to the spawning thread.
             process = await asyncio.create_subprocess_exec(
-                *argv,
+                *command.argv,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment,
-                pass_fds=(listener.fileno(),),
+                env={**command.environment, **self._mark},
+                pass_fds=(listener.fileno(), *command.descriptors),
                 start_new_session=True,
                 cwd="/",
             )
-        return Child(epoch, process, folder, mounts.egress / "egress.sock" if confined else None)
+        return Child(epoch, process, folder, mounts.egress / "egress.sock" if self._confines else None)
 
-    def _open_log(self, workspace_id: WorkspaceId) -> BinaryIO:
-        return self._log_path(workspace_id).open("wb")
+    @property
+    def _confines(self) -> bool:
+        return self._capabilities.network
 
-    def _command(self, workspace_id: WorkspaceId, mounts: sandbox.Mounts, fd: int) -> tuple[list[str], dict[str, str]]:
-        agent = [sys.executable, "-m", "services.agent.main"]
-        settings = {"AGENT_WORKSPACE_ID": workspace_id, "AGENT_FD": str(fd), "LANG": "C.UTF-8"}
-        if not self._capabilities.network:
-            tree, home = {"AGENT_ROOT": str(mounts.tree)}, {"AGENT_HOME": str(mounts.home)}
-            own = {"PATH": os.defpath + ":" + sandbox.search_path(), "AGENT_DIE_WITH_PARENT": "true", **self._mark}
-            return agent, {**settings, **tree, **home, **own, "PYTHONPATH": str(sandbox.SERVICES.parent)}
+    def _confined(self, mounts: sandbox.Mounts, settings: dict[str, str], stack: contextlib.ExitStack) -> Command:
         inside = {
             **settings,
             "AGENT_ROOT": str(sandbox.WORKSPACE),
@@ -188,7 +195,20 @@ class ProcessRuntime:
             "PATH": sandbox.search_path(),
             "PYTHONPATH": str(sandbox.SERVICES.parent),
         }
-        return sandbox.command(mounts, inside, agent), {"PATH": sandbox.search_path(), **self._mark}
+        flags = stack.enter_context(sandbox.sealed(sandbox.flags(mounts, inside)))
+        argv = ("bwrap", "--args", str(flags), "--", *AGENT)
+        return Command(argv, {"PATH": sandbox.search_path()}, (flags,))
+
+    def _open(self, mounts: sandbox.Mounts, settings: dict[str, str]) -> Command:
+        environment = {
+            **settings,
+            "AGENT_ROOT": str(mounts.tree),
+            "AGENT_HOME": str(mounts.home),
+            "AGENT_DIE_WITH_PARENT": "true",
+            "PATH": sandbox.search_path(),
+            "PYTHONPATH": str(sandbox.SERVICES.parent),
+        }
+        return Command(AGENT, environment, ())
 
     async def _answering(self, workspace_id: WorkspaceId, child: Child) -> None:
         """Wait for its first answer. The socket listens already, so this is one request and no polling."""

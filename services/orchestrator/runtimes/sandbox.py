@@ -3,8 +3,11 @@
 Source of the flags: `bwrap(1)` 0.8. The namespaces make everything but the named paths absent, not merely unreadable.
 """
 
+import contextlib
+import os
 import sys
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +53,9 @@ def write_etc(etc: Path) -> None:
         (etc / name).write_text(text, encoding="utf-8")
 
 
-def command(mounts: Mounts, environment: dict[str, str], argv: list[str]) -> list[str]:
-    """Return the argv that runs `argv` in a sandbox that dies with its parent."""
+def flags(mounts: Mounts, environment: dict[str, str]) -> list[str]:
+    """Return bwrap's flags for a sandbox that dies with its parent."""
     return [
-        "bwrap",
         "--die-with-parent",
         "--new-session",
         *NAMESPACES,
@@ -67,8 +69,19 @@ def command(mounts: Mounts, environment: dict[str, str], argv: list[str]) -> lis
         *("--bind", str(mounts.tree), str(WORKSPACE), "--bind", str(mounts.home), str(HOME)),
         *("--chdir", str(WORKSPACE), "--clearenv"),
         *(part for name, value in environment.items() for part in ("--setenv", name, value)),
-        *argv,
     ]
+
+
+@contextlib.contextmanager
+def sealed(flags: list[str]) -> Iterator[int]:
+    """Yield a descriptor that bwrap reads `flags` from: its command line can be seen inside, with every host path."""
+    descriptor = os.memfd_create("bwrap-args")
+    try:
+        os.write(descriptor, b"".join(os.fsencode(flag) + b"\0" for flag in flags))
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _system() -> list[str]:
