@@ -67,7 +67,7 @@ def flags(mounts: Mounts, environment: dict[str, str]) -> list[str]:
         *_program(),
         *("--ro-bind", str(mounts.egress), str(RUN)),
         *("--bind", str(mounts.tree), str(WORKSPACE), "--bind", str(mounts.home), str(HOME)),
-        *("--chdir", str(WORKSPACE), "--clearenv"),
+        *("--remount-ro", "/", "--chdir", str(WORKSPACE), "--clearenv"),
         *(part for name, value in environment.items() for part in ("--setenv", name, value)),
     ]
 
