@@ -1,0 +1,1 @@
+"""The laptop: command line, stack supervisor, embedded Postgres, doctor. In no image."""
