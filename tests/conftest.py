@@ -12,7 +12,7 @@ from psycopg import sql
 from services.local.postgres import EmbeddedPostgres
 from services.local.programs import sandbox_problem, sandbox_remedy
 
-ALL = os.environ.get("MOORAGE_TEST_ALL") == "1"  # noqa: TID251 - set by scripts/test.sh, before any fixture
+ALL = os.environ.get("MOORAGE_TEST_ALL") == "1"
 
 
 @pytest.fixture(scope="session")
