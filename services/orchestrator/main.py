@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -85,6 +86,8 @@ def build(settings: Settings) -> FastAPI:
 def main() -> None:
     """Serve until told to stop."""
     settings = Settings()
+    if missing := settings.missing():
+        sys.exit(f"The orchestrator needs {' and '.join(missing)}; `./moorage up` sets them on a laptop.")
     serve(build(settings), settings)
 
 

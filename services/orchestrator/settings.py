@@ -83,6 +83,11 @@ class Settings(ServiceSettings):
     home_mark: str = Field(default="", validation_alias="MOORAGE_HOME_MARK")
     """Set by the laptop stack: names its home in the environment of every process, so that none is left behind."""
 
+    def missing(self) -> list[str]:
+        """Names of the settings without which nothing can work."""
+        needed = {"DATABASE_URL": self.database_url, "MOORAGE_SERVICE_SECRET": self.service_secret}
+        return [name for name, value in needed.items() if not value.get_secret_value()]
+
     @property
     def child_mark(self) -> dict[str, str]:
         """The mark as environment variables for a child process."""

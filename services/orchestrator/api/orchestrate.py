@@ -40,9 +40,7 @@ async def orchestrate(
     if mode == "async":
         headers = {"Location": f"/tasks/{task.id}"}
         return _json(await read_result(parts["tasks"], task), HTTPStatus.ACCEPTED, headers)
-    async for _ in parts["tasks"].follow(task.id):
-        pass
-    result = await read_result(parts["tasks"], await _again(task, parts))
+    result = await read_result(parts["tasks"], await parts["tasks"].ended(task.id))
     return _json(result, STATUS[result.error.code] if result.error else HTTPStatus.OK)
 
 
@@ -104,12 +102,8 @@ def chosen_mode(mode: Mode, accept: str, prefer: str) -> Mode:
 async def _stream(task: TaskRow, parts: State) -> AsyncIterator[dict[str, Any]]:
     async for event in parts["tasks"].follow(task.id):
         yield as_sse(event)
-    result = await read_result(parts["tasks"], await _again(task, parts))
+    result = await read_result(parts["tasks"], await parts["tasks"].ended(task.id))
     yield {"event": "result", "data": result.model_dump_json(by_alias=True)}
-
-
-async def _again(task: TaskRow, parts: State) -> TaskRow:
-    return await parts["tasks"].get(task.id) or task
 
 
 def _json(result: TaskResult, status: HTTPStatus, headers: dict[str, str] | None = None) -> Response:

@@ -82,7 +82,7 @@ class ChatModel:
         request: dict[str, Any] = {
             "model": (await self.identify(sampling.model)).name,
             "messages": messages,
-            "max_tokens": sampling.max_tokens,
+            self.endpoint.limit: sampling.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
         }

@@ -19,6 +19,8 @@ class Endpoint:
     model: str | None
     why: str
     offline: bool = False
+    limit: str = "max_tokens"
+    """The request field that bounds a turn's tokens; OpenAI's own newer models refuse the usual one."""
 
     @property
     def shown(self) -> str:
@@ -35,12 +37,13 @@ class Hosted:
     address: str
     path: str
     model: str | None
+    limit: str = "max_tokens"
 
 
 HOSTED = (
     Hosted("sk-or-", "OpenRouter", "https://openrouter.ai", "/api/v1", "openai/gpt-oss-120b"),
     Hosted("gsk_", "Groq", "https://api.groq.com", "/openai/v1", "openai/gpt-oss-120b"),
-    Hosted("", "OpenAI", "https://api.openai.com", "/v1", "gpt-5-mini"),
+    Hosted("", "OpenAI", "https://api.openai.com", "/v1", "gpt-5-mini", "max_completion_tokens"),
 )
 """Base URLs and model names as these services document them; the last one takes every other key."""
 
@@ -59,7 +62,7 @@ def choose(settings: Settings) -> Endpoint:
     if key:
         hosted = next(service for service in HOSTED if key.startswith(service.prefix))
         why = f"LLM_API_KEY is set and GPT_OSS_URL is not: {hosted.name}"
-        return Endpoint(hosted.address, hosted.path, key, model or hosted.model, why)
+        return Endpoint(hosted.address, hosted.path, key, model or hosted.model, why, limit=hosted.limit)
     why = "neither GPT_OSS_URL nor LLM_API_KEY is set: the built-in engine of fixed rules, which writes no code"
     return Endpoint(settings.offline_engine, "/v1", "", model, why, offline=True)
 

@@ -6,6 +6,7 @@ A start is a new epoch, taken by compare-and-set before the runtime is touched; 
 import asyncio
 import logging
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from services.chassis.errors import ServiceError
 from services.orchestrator.runtimes.base import AgentSpec, Observed, Phase, Runtime
@@ -35,7 +36,7 @@ class Lifecycle:
         self.runtime = runtime
         self._workspaces = workspaces
         self._idle_s = idle_s
-        self._locks: dict[WorkspaceId, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[WorkspaceId, asyncio.Lock] = WeakValueDictionary()
 
     async def alive(self, workspace_id: WorkspaceId) -> Observed | None:
         """Return the running agent, or None; cheap enough to ask before every use."""

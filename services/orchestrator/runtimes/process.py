@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import httpx
 
@@ -89,7 +90,7 @@ class ProcessRuntime:
         self._capabilities = capabilities
         self._mark = mark
         self._children: dict[WorkspaceId, Child] = {}
-        self._locks: dict[WorkspaceId, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[WorkspaceId, asyncio.Lock] = WeakValueDictionary()
 
     def capabilities(self) -> Capabilities:
         """What was found at the start."""

@@ -260,6 +260,20 @@ class TaskStore:
                 if not watch.rows:
                     await watch.wait(1.0)
 
+    async def ended(self, task_id: TaskId) -> TaskRow:
+        """Return the task once it has ended."""
+        with self._inbox.watch(f"event:{task_id}") as watch:
+            while True:
+                watch.live.clear()
+                if watch.rows:
+                    watch.rows = False
+                    row = await self.get(task_id)
+                    if row is None:
+                        raise LookupError(task_id)
+                    if row.status.final:
+                        return row
+                await watch.wait(5.0)
+
     async def _owned(self, statement: str, run: Run, /, **params: Any) -> dict[str, Any]:
         owner = {"task_id": run.task_id, "run_no": run.run_no}
         async with self._database.connection() as connection:
