@@ -1,6 +1,5 @@
 """A real hub on a real socket with its doubles beside it, and git repositories."""
 
-import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,39 +12,44 @@ from starlette.routing import Route
 from services.mcp_hub.main import create
 from services.mcp_hub.settings import Settings
 from services.wire.hub import AgentAddress
-from tests.mcp_hub.support import SECRET, FakeAgent, FakeOrchestrator, Hub, StartHub, git, loopback, serving
+from tests.mcp_hub.support import SECRET, FakeAgent, FakeOrchestrator, Hub, Servers, StartHub, git, loopback
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[FakeAgent]:
+def servers() -> Iterator[Servers]:
+    started = Servers()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def agent(tmp_path: Path, servers: Servers) -> FakeAgent:
     fake = FakeAgent(address=f"unix:{tmp_path}/agent.sock")
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(tmp_path / "agent.sock"))
-    with serving(fake.app(), sock):
-        yield fake
+    servers.start(fake.app(), sock)
+    return fake
 
 
 @pytest.fixture
-def orchestrator(agent: FakeAgent) -> Iterator[FakeOrchestrator]:
+def orchestrator(agent: FakeAgent, servers: Servers) -> FakeOrchestrator:
     sock, port = loopback()
     fake = FakeOrchestrator(address=f"http://127.0.0.1:{port}")
     fake.reply = AgentAddress(address=agent.address, epoch=3, run_no=7, busy=False)
-    with serving(Starlette(routes=[Route("/{path:path}", fake.answer, methods=["POST"])]), sock):
-        yield fake
+    servers.start(Starlette(routes=[Route("/{path:path}", fake.answer, methods=["POST"])]), sock)
+    return fake
 
 
 @pytest.fixture
-def start_hub(tmp_path: Path) -> Iterator[StartHub]:
-    with contextlib.ExitStack() as stack:
+def start_hub(tmp_path: Path, servers: Servers) -> StartHub:
+    def start(**settings: Any) -> Hub:
+        sock, port = loopback()
+        given = {"state_dir": tmp_path / "hub", "audit_file": tmp_path / "audit.jsonl", **settings}
+        made = Settings(MOORAGE_SERVICE_SECRET=SECRET, **given)
+        servers.start(create(made), sock)
+        return Hub(f"http://127.0.0.1:{port}", made.state_dir, made.audit_file)
 
-        def start(**settings: Any) -> Hub:
-            sock, port = loopback()
-            given = {"state_dir": tmp_path / "hub", "audit_file": tmp_path / "audit.jsonl", **settings}
-            made = Settings(MOORAGE_SERVICE_SECRET=SECRET, **given)
-            stack.enter_context(serving(create(made), sock))
-            return Hub(f"http://127.0.0.1:{port}", made.state_dir, made.audit_file)
-
-        yield start
+    return start
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,24 +35,31 @@ OTHER = WorkspaceId("ws-" + "b" * 20)
 TASK = TaskId("11111111-1111-1111-1111-111111111111")
 
 
-@contextlib.contextmanager
-def serving(app: ASGIApp, sock: socket.socket) -> Iterator[None]:
-    """Serve an app on a bound socket from a thread of its own."""
-    sock.listen(64)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started and thread.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    assert server.started
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        sock.close()
+class Servers:
+    """Apps on bound sockets, each served from a thread of its own, all stopped at once."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[uvicorn.Server, threading.Thread, socket.socket]] = []
+
+    def start(self, app: ASGIApp, sock: socket.socket) -> None:
+        """Serve an app; returns once it answers."""
+        sock.listen(64)
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+        thread.start()
+        self._running.append((server, thread, sock))
+        deadline = time.monotonic() + 10
+        while not server.started and thread.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        assert server.started
+
+    def stop(self) -> None:
+        """Stop every server."""
+        for server, _, _ in self._running:
+            server.should_exit = True
+        for _, thread, sock in self._running:
+            thread.join(10)
+            sock.close()
 
 
 def loopback() -> tuple[socket.socket, int]:

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.chassis.errors import ServiceError
 from services.mcp_hub import remotes
 from services.mcp_hub.addresses import is_public, matches, names_exactly, split_authority
 from services.mcp_hub.audit import Audit
 from services.mcp_hub.git_errors import explain, masked
+from services.mcp_hub.git_process import Git
 from services.mcp_hub.policy import Policy, cut
 from services.mcp_hub.registry import Registry, public_name
 from services.mcp_hub.servers import git
@@ -142,3 +144,9 @@ def test_settings_read_lists_and_git_inherits_no_secret(monkeypatch: pytest.Monk
     environment = user_environment()
     assert environment["SSH_AUTH_SOCK"] == "/agent"
     assert not {"MOORAGE_SERVICE_SECRET", "MCP_HUB_PRIVATE_HOSTS", "GIT_DIR"} & set(environment)
+
+
+async def test_a_machine_without_git_is_told_to_install_it() -> None:
+    with pytest.raises(ServiceError, match="install git") as missing:
+        await Git({"PATH": "/nonexistent"}).run("version", timeout_s=5)
+    assert missing.value.code is ErrorCode.NOT_READY

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -11,7 +10,7 @@ import pytest
 from services.agent.main import create
 from services.agent.settings import Settings
 from services.wire.agent import RUN_HEADER, OpenRequest
-from tests.mcp_hub.support import WORKSPACE, Hub, git, serving
+from tests.mcp_hub.support import WORKSPACE, Hub, Servers, git
 from tests.mcp_hub.test_mcp import text
 
 PATCH = """\
@@ -24,19 +23,17 @@ PATCH = """\
 
 
 @pytest.fixture
-def real_agent(tmp_path: Path, repository: Path) -> Iterator[str]:
+def real_agent(tmp_path: Path, repository: Path, servers: Servers) -> str:
     made = Settings(workspace_id=WORKSPACE, root=tmp_path / "tree", home=tmp_path / "agent-home")
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(tmp_path / "real.sock"))
     start = OpenRequest(remote=f"file://{repository}", commit=git(repository, "rev-parse", "HEAD"))
+    servers.start(create(made, protocols=("file",)), sock)
     transport = httpx.HTTPTransport(uds=str(tmp_path / "real.sock"))
-    with (
-        serving(create(made, protocols=("file",)), sock),
-        httpx.Client(base_url="http://agent", transport=transport) as client,
-    ):
+    with httpx.Client(base_url="http://agent", transport=transport) as client:
         opened = client.post("/open", json=start.model_dump(), headers={RUN_HEADER: "1"}, timeout=20)
-        assert opened.status_code == 200, opened.text
-        yield f"unix:{tmp_path}/real.sock"
+    assert opened.status_code == 200, opened.text
+    return f"unix:{tmp_path}/real.sock"
 
 
 async def test_a_client_reads_edits_and_runs_in_a_real_work_tree(hub: Hub, real_agent: str) -> None:
