@@ -156,6 +156,8 @@ class Mirrors:
         return wanted, ref or repository.branch, False
 
     async def _fetch_local(self, mirror: Path, repository: LocalRepository, wanted: str | None) -> None:
+        if wanted is not None and await self._has(mirror, wanted):
+            return
         env = {"GIT_ALLOW_PROTOCOL": "file"}
         await self._fetch(mirror, str(repository.top), _BRANCHES, {}, env)
         if wanted is not None and not await self._has(mirror, wanted):

@@ -19,7 +19,9 @@ class Status(Arguments):
 class Diff(Arguments):
     """Arguments of `diff`."""
 
-    ref: RefText | None = Field(default=None, description="Commit, branch or range; the last commit by default.")
+    ref: RefText | None = Field(
+        default=None, description="Commit or branch to compare the work tree with; by default the run's start."
+    )
     path: PathText | None = Field(default=None, description="Only this file or directory.")
 
 
