@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -10,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from services.local.postgres import EmbeddedPostgres
-from services.local.programs import sandbox_problem, sandbox_remedy
+from services.local.programs import install_line, sandbox_problem, sandbox_remedy
 
 ALL = os.environ.get("MOORAGE_TEST_ALL") == "1"
 
@@ -36,18 +37,32 @@ def postgres_url(postgres: EmbeddedPostgres) -> Iterator[str]:
         connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
+def _no_sandbox() -> str | None:
+    problem = sandbox_problem()
+    return f"{problem}; {sandbox_remedy(root=os.geteuid() == 0)}" if problem else None
+
+
+def _no_ripgrep() -> str | None:
+    if shutil.which("rg"):
+        return None
+    return f"ripgrep is not installed; {install_line('ripgrep', root=os.geteuid() == 0)}"
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {"sandbox": _no_sandbox, "ripgrep": _no_ripgrep}
+"""What a marker's tests need: says why it is not there and how to get it, or nothing."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked `sandbox` where bubblewrap cannot make one; with `--all` its absence is an error instead."""
-    marked = [item for item in items if item.get_closest_marker("sandbox")]
-    problem = sandbox_problem() if marked else None
-    if problem is None:
-        return
-    reason = f"{problem}; {sandbox_remedy(root=os.geteuid() == 0)}"
-    for item in marked:
-        item.add_marker(pytest.mark.usefixtures("demanded_sandbox") if ALL else pytest.mark.skip(reason=reason))
+    """Skip what needs a program that is not there; with `--all` its absence is an error instead."""
+    for marker, problem_of in NEEDS.items():
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if not marked or (problem := problem_of()) is None:
+            continue
+        for item in marked:
+            item.add_marker(pytest.mark.absent(problem) if ALL else pytest.mark.skip(reason=problem))
 
 
-@pytest.fixture
-def demanded_sandbox() -> None:
-    """Fail a test that needs a sandbox, as none can be made here and the full suite was asked for."""
-    pytest.fail(f"{sandbox_problem()}; {sandbox_remedy(root=os.geteuid() == 0)}", pytrace=False)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a test whose program is absent although the full suite was asked for."""
+    if absent := item.get_closest_marker("absent"):
+        pytest.fail(absent.args[0], pytrace=False)

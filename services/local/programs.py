@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from services.orchestrator.runtimes import sandbox
+
 _LIMIT_S = 10.0
 _INSTALLERS = {
     "apt-get": "apt-get install -y",
@@ -14,7 +16,6 @@ _INSTALLERS = {
     "zypper": "zypper install -y",
     "brew": "brew install",
 }
-_BWRAP_TRY = ("--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true")
 _APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 _CLONE = Path("/proc/sys/kernel/unprivileged_userns_clone")
 _MOST = Path("/proc/sys/user/max_user_namespaces")
@@ -46,11 +47,10 @@ def output_of(*argv: str) -> str | None:
 
 def sandbox_problem() -> str | None:
     """Return why bubblewrap cannot make a sandbox here, or None when it just did."""
-    program = shutil.which("bwrap")
-    if program is None:
+    if shutil.which("bwrap") is None:
         return "bubblewrap is not installed"
     try:
-        done = subprocess.run([program, *_BWRAP_TRY], capture_output=True, text=True, check=False, timeout=_LIMIT_S)
+        done = subprocess.run(sandbox.probe(), capture_output=True, text=True, check=False, timeout=_LIMIT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"bubblewrap cannot be run: {error}"
     if done.returncode == 0:

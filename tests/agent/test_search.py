@@ -1,7 +1,6 @@
 """Search: both engines over the same trees."""
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from services.agent.settings import Settings
 from tests.agent.support import Client, Repo, serving
 
-ripgrep = pytest.mark.skipif(shutil.which("rg") is None, reason="needs ripgrep: apt-get install ripgrep")
+ripgrep = pytest.mark.ripgrep
 
 
 @pytest.fixture(params=[pytest.param(None, id="ripgrep", marks=ripgrep), pytest.param("python", id="python")])
