@@ -52,28 +52,35 @@ def create(
         settings.root.mkdir(parents=True, exist_ok=True)
         settings.home.mkdir(parents=True, exist_ok=True)
         children = Children()
-        agent = _build(settings, children, protocols, search_engine)
-        with contextlib.closing(agent.shell), _on_sigterm(agent.fence.stop):
-            async with asyncio.TaskGroup() as group:
-                background = []
-                if adopt_orphans:
-                    background.append(group.create_task(_bury(children), name="bury orphans"))
-                if settings.egress_socket is not None:
-                    ready = asyncio.Event()
-                    relay = Relay(settings.egress_socket, settings.proxy_port)
-                    background.append(group.create_task(relay.serve(ready), name="egress relay"))
-                    await ready.wait()
+        async with asyncio.TaskGroup() as group:
+            background = []
+            proxy = None
+            if adopt_orphans:
+                background.append(group.create_task(_bury(children), name="bury orphans"))
+            if settings.egress_socket is not None:
+                ready = asyncio.Event()
+                relay = Relay(settings.egress_socket, settings.proxy_port)
+                background.append(group.create_task(relay.serve(ready), name="egress relay"))
+                await ready.wait()
+                proxy = f"http://127.0.0.1:{relay.port}"
+            agent = _build(settings, children, protocols, search_engine, proxy)
+            with contextlib.closing(agent.shell), _on_sigterm(agent.fence.stop):
                 yield {"agent": agent}
                 agent.fence.stop()
-                for task in background:
-                    task.cancel()
+            for task in background:
+                task.cancel()
 
     return create_app("Moorage agent", lifespan, [router], body_limit=_BODY_BYTES)
 
 
-def _build(settings: Settings, children: Children, protocols: tuple[str, ...], search_engine: Engine | None) -> Agent:
+def _build(
+    settings: Settings,
+    children: Children,
+    protocols: tuple[str, ...],
+    search_engine: Engine | None,
+    proxy: str | None,
+) -> Agent:
     tree = Tree(settings.root)
-    proxy = f"http://127.0.0.1:{settings.proxy_port}" if settings.egress_socket is not None else None
     git = Git(tree, children, path=settings.path, proxy=proxy, timeout=settings.git_timeout, protocols=protocols)
     workspace = Workspace(git, patch_bytes=settings.patch_bytes, fetch_timeout=settings.fetch_timeout)
     shell = Shell(

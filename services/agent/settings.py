@@ -33,8 +33,8 @@ class Settings(ServiceSettings):
     egress_socket: Path | None = None
     """Unix socket of the egress proxy; without it commands and git use no proxy."""
 
-    proxy_port: int = Field(default=3128, ge=1, le=65535)
-    """Loopback port inside the sandbox that is relayed to the egress socket."""
+    proxy_port: int = Field(default=3128, ge=0, le=65535)
+    """Loopback port inside the sandbox that is relayed to the egress socket; 0 takes any free one."""
 
     output_head: int = Field(default=8_000, ge=0)
     """Bytes kept of the beginning of a command's output."""

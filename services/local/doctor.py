@@ -24,6 +24,8 @@ from services.wire.health import Health, PartState
 _OLDEST_PYTHON = (3, 11)
 _FIRST_PYTHON_NOT_TRIED = (3, 14)
 _OLDEST_GIT = (2, 31)
+_PINNING_GIT = (2, 37)
+"""First version with `http.curloptResolve`, by which a fetch goes to the very address that was checked."""
 _LITTLE_DISK_GB = 2.0
 _LIMIT_S = 3.0
 
@@ -79,6 +81,9 @@ def check_git() -> Check:
     text = f"git {found[0]}.{found[1]}"
     if found < _OLDEST_GIT:
         return Check("git", CheckState.FAIL, f"{text}; 2.31 or newer is needed", _install("git"))
+    if found < _PINNING_GIT:
+        detail = f"{text}; addresses of git hosts are checked but not pinned before 2.37"
+        return Check("git", CheckState.WARN, detail, _install("git"))
     return Check("git", CheckState.OK, text)
 
 

@@ -165,7 +165,6 @@ def _orchestrator(home: Home, doors: Doors, base: Mapping[str, str], runtime: st
         "ORCHESTRATOR_OFFLINE_ENGINE": f"unix:{_engine_socket(home)}",
         "ORCHESTRATOR_STATE_DIR": str(home.path),
         "ORCHESTRATOR_RUN_DIR": str(home.run_dir),
-        "ORCHESTRATOR_PUBLIC_URL": doors.address,
         "ORCHESTRATOR_RUNTIME": runtime,
     }
     program = _program("services.orchestrator.main")

@@ -123,7 +123,7 @@ async def _mirror_part(git: Git) -> Part:
     try:
         version = (await git.run("version", timeout_s=5.0)).text.removeprefix("git version ")
     except (ServiceError, OSError, TimeoutError, GitFailedError) as error:
-        return Part(state=PartState.DOWN, detail=f"git does not run ({error}); install git 2.37 or newer.")
+        return Part(state=PartState.DOWN, detail=f"git does not run ({error}); install git 2.31 or newer.")
     ms = round((time.perf_counter() - began) * 1000, 1)
     return Part(state=PartState.OK, detail=f"git {version}.", latency_ms=ms, facts={"git": version})
 

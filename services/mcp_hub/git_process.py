@@ -137,7 +137,7 @@ class Git:
                 start_new_session=True,
             )
         except FileNotFoundError as error:
-            raise ServiceError(ErrorCode.NOT_READY, "git is not installed here; install git 2.37 or newer.") from error
+            raise ServiceError(ErrorCode.NOT_READY, "git is not installed here; install git 2.31 or newer.") from error
         try:
             yield process
         finally:

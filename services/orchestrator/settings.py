@@ -36,7 +36,7 @@ class Settings(ServiceSettings):
     """Postgres to use; on a laptop an embedded one is started when this is empty."""
 
     gpt_oss_url: str = Field(default="", validation_alias="GPT_OSS_URL")
-    """OpenAI-compatible endpoint of the model, e.g. `http://127.0.0.1:8000/v1`; empty selects one, see README."""
+    """OpenAI-compatible endpoint, e.g. `http://127.0.0.1:8000/v1`; empty: LLM_API_KEY's service, else offline."""
 
     llm_api_key: SecretStr = Field(default=SecretStr(""), validation_alias="LLM_API_KEY")
     """Key for the model endpoint; alone it selects the hosted service its prefix belongs to."""

@@ -82,10 +82,13 @@ def test_every_check_that_is_not_ok_has_a_remedy(bare_path: Path, tmp_path: Path
     assert "very-secret" not in "".join(f"{check.detail} {check.remedy}" for check in checks)
 
 
-def test_an_old_git_fails_and_a_new_one_is_fine(bare_path: Path) -> None:
+def test_an_old_git_fails_one_that_cannot_pin_warns_and_a_new_one_is_fine(bare_path: Path) -> None:
     program(bare_path, "git", "echo git version 2.30.9")
     assert doctor.check_git().state is CheckState.FAIL
     program(bare_path, "git", "echo 'git version 2.31.0.rc1 (Apple Git-1)'")
+    old = doctor.check_git()
+    assert (old.state, "not pinned" in old.detail) == (CheckState.WARN, True)
+    program(bare_path, "git", "echo git version 2.37.0")
     assert doctor.check_git().state is CheckState.OK
 
 

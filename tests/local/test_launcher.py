@@ -142,7 +142,9 @@ def test_tests_need_more_than_runs_and_what_tests_need_is_enough_for_runs(checko
 def test_a_changed_lock_brings_the_environment_up_to_date_at_its_level(checkout: Checkout, name: str) -> None:
     checkout.run("test")
     (checkout.root / name).write_text("changed\n", encoding="utf-8")
-    assert "up to date" in checkout.run("run").stderr
+    updated = checkout.run("run")
+    assert "up to date" in updated.stderr
+    assert updated.stdout.splitlines()[-1] == "<run>"
     assert checkout.run("run").stderr == ""
     assert ["--extra dev" in call for call in checkout.uv_calls] == [True, True]
 

@@ -36,7 +36,7 @@ def _changes(task_id: TaskId, events: list[Event]) -> Changes:
     if saved is None:
         return Changes(base=base)
     data = SavedData.model_validate(saved.data)
-    patch_url = f"/tasks/{task_id}/diff" if data.files else None
+    patch_url = f"/tasks/{task_id}/diff" if data.files and data.patch else None
     return Changes(files=data.files, patch_url=patch_url, commit=data.commit, base=base)
 
 

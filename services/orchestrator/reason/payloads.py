@@ -43,10 +43,11 @@ class WorkspaceData(Reply):
 
 
 class SavedData(Reply):
-    """`workspace.saved`: what the task changed; the patch is the event's attachment."""
+    """`workspace.saved`: what the task changed; the patch, if it was to be delivered, is the event's attachment."""
 
     commit: str | None = None
     files: list[FileChange] = []
+    patch: bool = False
     error: ErrorInfo | None = None
 
 

@@ -166,8 +166,10 @@ class Work:
             saved = SavedData(error=error.info())
             await record.add(EventKind.WORKSPACE_SAVED, saved)
             return saved
-        saved = SavedData(commit=changes.commit, files=changes.files)
-        await record.add(EventKind.WORKSPACE_SAVED, saved, attachment=base64.b64decode(changes.patch))
+        wanted = record.run.request.deliver == "patch"
+        saved = SavedData(commit=changes.commit, files=changes.files, patch=wanted)
+        patch = base64.b64decode(changes.patch) if wanted else None
+        await record.add(EventKind.WORKSPACE_SAVED, saved, attachment=patch)
         return saved
 
 

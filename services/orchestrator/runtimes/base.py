@@ -34,7 +34,7 @@ class AgentSpec:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """An agent as the backend sees it. `egress` is the Unix socket its traffic comes out of, if it is confined."""
+    """An agent as the backend sees it. `egress` is where the hub listens for its traffic, if it is on this machine."""
 
     workspace_id: WorkspaceId
     epoch: int

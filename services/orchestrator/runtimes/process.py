@@ -48,7 +48,7 @@ class Child:
     epoch: int
     process: asyncio.subprocess.Process
     folder: Path
-    egress: Path | None
+    egress: Path
 
     @property
     def address(self) -> str:
@@ -181,7 +181,7 @@ class ProcessRuntime:
                 start_new_session=True,
                 cwd="/",
             )
-        return Child(epoch, process, folder, mounts.egress / "egress.sock" if self._confines else None)
+        return Child(epoch, process, folder, mounts.egress / "egress.sock")
 
     @property
     def _confines(self) -> bool:
@@ -206,6 +206,9 @@ class ProcessRuntime:
             "AGENT_ROOT": str(mounts.tree),
             "AGENT_HOME": str(mounts.home),
             "AGENT_DIE_WITH_PARENT": "true",
+            # The mirror is reached the same way as from a sandbox; every agent has the host's loopback, so any port.
+            "AGENT_EGRESS_SOCKET": str(mounts.egress / "egress.sock"),
+            "AGENT_PROXY_PORT": "0",
             "PATH": sandbox.search_path(),
             "PYTHONPATH": str(sandbox.SERVICES.parent),
         }
