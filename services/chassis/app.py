@@ -1,5 +1,6 @@
 """How a service's ASGI app is built and served. Knows no route."""
 
+import asyncio
 import contextlib
 import re
 import socket
@@ -40,15 +41,25 @@ class RequestIds:
         current = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
         token = logs.request_id.set(current.decode())
 
+        started = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", current)]
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_id)
-        finally:
-            logs.request_id.reset(token)
+        except asyncio.CancelledError:  # the service ends, and has waited as long as it does
+            if not started:
+                message = "The service is being stopped; ask again shortly. What was accepted is not lost."
+                gone = ServiceError(ErrorCode.NOT_READY, message, headers={"Retry-After": "2"})
+                await error_response(gone)(scope, receive, send_with_id)
+            raise
+        # Not after an exception: what renders it is outside of this middleware, and names the id.
+        logs.request_id.reset(token)
 
 
 class BodyLimit:

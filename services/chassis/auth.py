@@ -67,7 +67,10 @@ def from_own_loopback(connection: HTTPConnection) -> bool:
     """Whether a request came over loopback, for a loopback host, and not from a foreign page in a browser."""
     peer = connection.client
     host = connection.headers.get("host", "")
-    name = urlsplit(f"//{host}").hostname or ""
     origin = connection.headers.get("origin")
-    own_origin = origin is None or urlsplit(origin).netloc == host
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        own_origin = origin is None or urlsplit(origin).netloc == host
+    except ValueError:  # as of an address whose bracket is not closed
+        return False
     return peer is not None and is_loopback(peer.host) and is_loopback(name) and own_origin

@@ -50,7 +50,8 @@ def error_response(error: ServiceError) -> JSONResponse:
 def describe_validation(errors: Sequence[Any]) -> ServiceError:
     """Turn pydantic's list into one sentence that names the first wrong field and counts the others."""
     first = errors[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    # It begins with where the field was: body, query, path or header.
+    place = ".".join(str(part) for part in first["loc"][1:])
     if first["type"] == "json_invalid":
         return ServiceError(ErrorCode.MALFORMED, f"The body is not JSON: {first['ctx']['error']}.")
     if first["type"] == "extra_forbidden":
@@ -78,6 +79,8 @@ def install_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         code = _HTTP_CODES.get(error.status_code, ErrorCode.MALFORMED)
         message = str(error.detail)
+        if isinstance(error.__cause__, ValueError | RecursionError):  # what the framework says of a body it cannot read
+            message = "The body is not JSON in UTF-8; correct it and send it again."
         if code is ErrorCode.NOT_FOUND and message == "Not Found":
             message = f"No route {request.url.path}; see /docs."
         body = ErrorBody(error=ErrorInfo(code=code, message=message, request_id=request_id.get()))
@@ -86,7 +89,9 @@ def install_handlers(app: FastAPI) -> None:
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         logger.error("request failed", extra={"path": request.url.path}, exc_info=error)
         message = "An internal error; the service's log has it under this request id."
-        return error_response(ServiceError(ErrorCode.INTERNAL, message))
+        # Rendered outside of the middleware that adds the header to every other answer.
+        headers = {"X-Request-Id": current} if (current := request_id.get()) else None
+        return error_response(ServiceError(ErrorCode.INTERNAL, message, headers=headers))
 
     app.add_exception_handler(ServiceError, service_error)
     app.add_exception_handler(RequestValidationError, validation_error)

@@ -50,6 +50,9 @@ def parse_repo_url(raw: str) -> Repository:
         BadRepository: when it is none of these, or carries a password. The message never repeats a credential.
     """
     text = raw.strip()
+    # A path may begin with two slashes, a URL without its scheme does: the one with a password must not be kept.
+    if text.startswith("//"):
+        raise BadRepository("repo_url starts with two slashes; write https: before them, or one slash for a path")
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise BadRepository("repo_url contains control characters; write it on one line")
     if text.startswith("-"):
@@ -59,6 +62,9 @@ def parse_repo_url(raw: str) -> Repository:
     if "://" in text:
         return _from_url(text)
     if (scp := _SCP.match(text)) and "::" not in text:
+        # user:password@host is a URL that lost its scheme, and looks like host:path.
+        if "@" in scp["path"]:
+            raise BadRepository("repo_url has an '@' after a ':'; write it as https://host/owner/name, no credentials")
         return _remote("ssh", scp["user"] or "git", scp["host"], None, scp["path"], scp=True)
     raise BadRepository("repo_url must be an https, ssh or git URL, user@host:path, or an absolute path")
 
@@ -67,8 +73,9 @@ def _from_url(text: str) -> Repository:
     try:
         url = urlsplit(text)
         port = url.port
-    except ValueError as error:
-        raise BadRepository(f"repo_url is not a URL: {error}") from error
+    except ValueError:
+        # Neither quoted nor chained: what stands where the port should be may be half a password.
+        raise BadRepository("repo_url is not a URL; write it as https://host/owner/name, without credentials") from None
     scheme = url.scheme.lower()
     if scheme == "file":
         if url.netloc not in ("", "localhost"):

@@ -57,10 +57,11 @@ class GrantAuth(httpx2.Auth):
 
 
 class Toolbox:
-    """The tools of one workspace, over one MCP connection."""
+    """The tools of one workspace. Each exchange has an MCP client of its own: one does not outlive its hub."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, endpoint: str, http: httpx2.AsyncClient) -> None:
+        self._endpoint = endpoint
+        self._http = http
 
     async def list(self) -> tuple[Tool, ...]:
         """Every tool the grant allows.
@@ -72,7 +73,8 @@ class Toolbox:
         cursor: str | None = None
         while True:
             with _hub_errors():
-                page = await self._client.list_tools(cursor=cursor)
+                async with self._client() as client:
+                    page = await client.list_tools(cursor=cursor)
             tools += [Tool(tool.name, tool.description or "", tool.input_schema) for tool in page.tools]
             if not (cursor := page.next_cursor):
                 return tuple(tools)
@@ -85,11 +87,21 @@ class Toolbox:
         """
         try:
             with _hub_errors():
-                result = await self._client.call_tool(name, arguments, read_timeout_seconds=CALL_LIMIT_S)
+                async with self._client() as client:
+                    result = await client.call_tool(name, arguments, read_timeout_seconds=CALL_LIMIT_S)
         except MCPError as error:
             return Observation(ok=False, text=f"error: {error.error.message}")
         text = "\n".join(_text(block) for block in result.content)
         return Observation(ok=not result.is_error, text=f"error: {text}" if result.is_error else text)
+
+    @contextlib.asynccontextmanager
+    async def _client(self) -> AsyncIterator[Client]:
+        try:
+            transport = streamable_http_client(self._endpoint, http_client=self._http)
+            async with Client(transport, mode=PROTOCOL, cache=None) as client:
+                yield client
+        except BaseExceptionGroup as failures:
+            raise first_failure(failures) from None
 
 
 class Hub:
@@ -145,15 +157,10 @@ class Hub:
 
     @contextlib.asynccontextmanager
     async def tools(self, workspace_id: WorkspaceId, mint: Callable[[], str]) -> AsyncIterator[Toolbox]:
-        """Open a workspace's tools; entered and left in one task. `mint` signs a grant for each request."""
+        """Open a workspace's tools. `mint` signs a grant for each request."""
         timeout = httpx2.Timeout(30.0, connect=5.0, read=CALL_LIMIT_S)
         async with httpx2.AsyncClient(auth=GrantAuth(mint), timeout=timeout, trust_env=False) as http:
-            transport = streamable_http_client(self.endpoint(workspace_id), http_client=http)
-            try:
-                async with Client(transport, mode=PROTOCOL, cache=None) as client:
-                    yield Toolbox(client)
-            except BaseExceptionGroup as failures:
-                raise first_failure(failures) from None
+            yield Toolbox(self.endpoint(workspace_id), http)
 
 
 @contextlib.contextmanager

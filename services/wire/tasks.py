@@ -4,16 +4,24 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
-from services.wire.base import Reply, Request, TaskId, WorkspaceId
+from services.wire.base import Reply, Request, TaskId, Text, WorkspaceId
 from services.wire.errors import ErrorInfo
 
 MAX_QUERY = 1_000_000
 """Longest query in characters; the request body has a limit of its own."""
 
-RepoText = Annotated[str, Field(min_length=1, max_length=4096)]
-RefText = Annotated[str, Field(min_length=1, max_length=255)]
+RepoText = Annotated[Text, Field(min_length=1, max_length=4096)]
+RefText = Annotated[Text, Field(min_length=1, max_length=255)]
+PathText = Annotated[Text, Field(max_length=4096)]
+
+
+def _said(query: str) -> str:
+    if not query.strip():
+        raise PydanticCustomError("empty", "Is empty; say what to do")
+    return query
 
 
 class TaskStatus(StrEnum):
@@ -35,12 +43,12 @@ class TaskStatus(StrEnum):
 class OrchestrateRequest(Request):
     """The body of `POST /orchestrate`; only `query` is required."""
 
-    query: Annotated[str, Field(min_length=1, max_length=MAX_QUERY, pattern=r"\S")]
+    query: Annotated[Text, AfterValidator(_said), Field(max_length=MAX_QUERY)]
     repo_url: RepoText | None = None
     ref: RefText | None = None
     start: Literal["workspace", "fresh"] = "workspace"
-    files: Annotated[list[str], Field(max_length=100)] = []
-    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    files: Annotated[list[PathText], Field(max_length=100)] = []
+    model: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
     reasoning_effort: Literal["low", "medium", "high"] = "medium"
     max_steps: Annotated[int, Field(ge=1, le=200)] = 15
     timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 1800

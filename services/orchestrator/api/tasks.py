@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from http import HTTPStatus
@@ -16,12 +17,14 @@ from services.orchestrator.api.results import read_result, view_of
 from services.orchestrator.api.sse import as_sse, sse_response
 from services.orchestrator.api.state import Parts, caller
 from services.orchestrator.store.tasks import TaskRow, TaskStore
-from services.wire.base import TaskId, WorkspaceId
+from services.wire.base import WORKSPACE_PATTERN, TaskId, WorkspaceId
 from services.wire.errors import ErrorCode
 from services.wire.events import EventKind
 from services.wire.tasks import CancelReply, TaskPage, TaskResult, TaskStatus
 
 router = APIRouter(prefix="/tasks", dependencies=[Depends(caller)], tags=["tasks"])
+
+_EVENT_ID = re.compile(r"[0-9]{1,10}")
 
 After = Annotated[int, Query(ge=0, le=2**31)]
 
@@ -30,7 +33,7 @@ After = Annotated[int, Query(ge=0, le=2**31)]
 async def list_tasks(
     parts: Parts,
     status: TaskStatus | None = None,
-    workspace: str | None = None,
+    workspace: Annotated[str | None, Query(pattern=WORKSPACE_PATTERN)] = None,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> TaskPage:
@@ -59,7 +62,7 @@ async def follow_events(
     """Events after a sequence number: as a stream until the task ends, or as JSON by `Accept: application/json`."""
     store = parts["tasks"]
     task = await existing(store, task_id)
-    start = int(last_event_id) if last_event_id.isdigit() else after
+    start = int(last_event_id) if _EVENT_ID.fullmatch(last_event_id) else after
     if "application/json" in accept:
         events = await store.events(task.id, after=start)
         return JSONResponse({"events": [event.model_dump(mode="json") for event in events]})

@@ -1,5 +1,6 @@
 """The `chat` wire: Chat Completions over the openai client, streamed. Works on any OpenAI-compatible server."""
 
+import asyncio
 import contextlib
 import json
 import time
@@ -28,6 +29,9 @@ from services.wire.events import ToolCall, TurnUsage
 MAX_TURN = 2_000_000
 """Characters of one turn after which an endpoint is taken to be running away."""
 
+MAX_BYTES = 16_000_000
+"""Bytes of one answer after which the same is true: what holds no text is not counted in characters."""
+
 IDENTITY_LIMIT_S = 10.0
 IDENTITY_FRESH_S = 60.0
 
@@ -50,7 +54,9 @@ class ChatModel:
     def __init__(self, endpoint: Endpoint, *, timeout_s: float) -> None:
         self.endpoint = endpoint
         timeout = httpx.Timeout(timeout_s, connect=10.0)
+        self._timeout_s = timeout_s
         self._http = connect(endpoint.address, timeout=timeout, foreign=True)
+        self._http.event_hooks = {"response": [_bound]}
         self._client = openai.AsyncOpenAI(
             base_url=str(self._http.base_url).rstrip("/") + endpoint.path,
             api_key=endpoint.key or "none",
@@ -91,8 +97,12 @@ class ChatModel:
         if not self.endpoint.offline and "gpt-oss" in request["model"]:
             request["reasoning_effort"] = sampling.reasoning_effort
         draft = _Draft()
+        # The client's own limit is for each read, and does not end what drips for ever.
         with self._errors():
-            async with await self._client.chat.completions.create(**request) as stream:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                await self._client.chat.completions.create(**request) as stream,
+            ):
                 async for chunk in stream:
                     _add(draft, chunk, on_delta)
         return _finished(draft, self.endpoint)
@@ -101,7 +111,8 @@ class ChatModel:
         if self._named and time.monotonic() - self._named[0] < IDENTITY_FRESH_S:
             return self._named[1]
         with self._errors():
-            page = await self._client.models.list(timeout=IDENTITY_LIMIT_S)
+            async with asyncio.timeout(IDENTITY_LIMIT_S):
+                page = await self._client.models.list(timeout=IDENTITY_LIMIT_S)
             names = [str(model.id) for model in page.data]
         if not names:
             raise ModelUnreachable(f"{self.endpoint.shown} lists no models; set ORCHESTRATOR_MODEL to name one.")
@@ -119,7 +130,7 @@ class ChatModel:
                 f"The model endpoint {where} answered {error.status_code}: {_words(error.response)}; "
                 "check GPT_OSS_URL, LLM_API_KEY and the model's name."
             ) from error
-        except (openai.APITimeoutError, httpx.TimeoutException) as error:
+        except (openai.APITimeoutError, httpx.TimeoutException, TimeoutError) as error:
             raise ModelUnreachable(f"The model endpoint {where} did not answer in time; try again.") from error
         except (openai.APIConnectionError, httpx.HTTPError) as error:
             cause = error.__cause__ or error
@@ -132,6 +143,29 @@ class ChatModel:
                 f"The model endpoint {where} answered something that is no chat completion "
                 f"({type(error).__name__}); is GPT_OSS_URL an OpenAI-compatible /v1?"
             ) from error
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """A body that ends in an error past `MAX_BYTES`."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._stream:
+            size += len(chunk)
+            if size > MAX_BYTES:
+                raise ValueError("the answer does not end")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _bound(response: httpx.Response) -> None:
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    response.stream = _Bounded(response.stream)
 
 
 def _offered(tool: ToolSpec) -> dict[str, Any]:

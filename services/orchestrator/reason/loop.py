@@ -121,7 +121,9 @@ def parse_arguments(text: str) -> dict[str, Any] | None:
     """Return a call's arguments, or None when they are no JSON object."""
     try:
         value = json.loads(text or "{}")
-    except ValueError:
+        # Half a surrogate pair and NaN can be read, but not be sent on.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

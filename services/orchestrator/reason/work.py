@@ -112,6 +112,9 @@ class Work:
                 try:
                     return await tools.call(name, arguments)
                 except ServiceError as error:
+                    # A hub that was started again listens for no sandbox until it is asked to.
+                    with contextlib.suppress(ServiceError):
+                        await self._opening.agent(record.run.workspace_id)
                     text = f"error: {error.message} It is not known whether the call took effect."
                     return Observation(ok=False, text=text)
 
