@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from services.chassis.errors import ServiceError
 from services.mcp_hub.git_errors import own_words
 from services.mcp_hub.git_process import Git, GitFailedError, Output, quoted
-from services.wire.errors import ErrorCode
+from services.mcp_hub.local_trust import LocalTrust, Places, invalid
 
 _AUTHOR: Final = {
     "GIT_AUTHOR_NAME": "Moorage",
@@ -50,9 +49,11 @@ class LocalRepository:
     index: Path
     head: Head | None
     branch: str | None
+    left_out: Path | None
+    """What of the work tree is not the user's: the stack's own state, where it is inside."""
 
 
-async def open_repository(git: Git, text: str) -> LocalRepository:
+async def open_repository(git: Git, text: str, trust: LocalTrust) -> LocalRepository:
     """Return the repository a local path belongs to.
 
     Raises:
@@ -60,30 +61,36 @@ async def open_repository(git: Git, text: str) -> LocalRepository:
     """
     path = Path(text)
     if not path.is_absolute() or "\n" in text or "\0" in text:
-        raise _invalid(f"{text!r} is not an absolute path")
+        raise invalid(f"{text!r} is not an absolute path")
     if not await asyncio.to_thread(path.is_dir):
-        raise _invalid(f"there is no directory {path}")
+        raise invalid(f"there is no directory {path}")
+    await asyncio.to_thread(trust.require_outside, path)
     try:
-        top, objects, index, bare = await _places(git, path)
+        places, objects, index = await _places(git, path)
     except GitFailedError as error:
         if "not a git repository" in error.stderr:
             message = f"{path} is a directory but not a git repository; run `git init` in it, then try again"
-            raise _invalid(message) from error
-        raise _invalid(f"git cannot read {path}: {own_words(error.stderr)}") from error
-    return LocalRepository(top, bare, objects, index, await _head(git, top), await _branch(git, top))
+            raise invalid(message) from error
+        raise invalid(f"git cannot read {path}: {own_words(error.stderr)}") from error
+    await asyncio.to_thread(trust.require, places)
+    top = places.top
+    left_out = trust.state_dir.relative_to(top) if trust.state_dir.is_relative_to(top) else None
+    return LocalRepository(top, places.bare, objects, index, await _head(git, top), await _branch(git, top), left_out)
 
 
-async def _places(git: Git, path: Path) -> tuple[Path, Path, Path, bool]:
-    asked = ("rev-parse", "--path-format=absolute", "--git-path", "objects", "--git-path", "index")
+async def _places(git: Git, path: Path) -> tuple[Places, Path, Path]:
+    """Return where the repository of a folder is, its objects and its index; git runs nothing to tell that."""
+    places = ("--git-path", "objects", "--git-path", "index", "--git-dir", "--git-common-dir")
+    asked = ("rev-parse", "--path-format=absolute", *places)
     found = await git.run(*asked, "--show-toplevel", directory=path, timeout_s=_QUICK_S, check=False)
     if found.code == 0:
-        objects, index, top = found.text.split("\n")
-        return Path(top), Path(objects), Path(index), False
+        objects, index, git_dir, common, top = found.text.split("\n")
+        return Places(Path(top), False, Path(git_dir), Path(common)), Path(objects), Path(index)
     found = await git.run(*asked, "--is-bare-repository", directory=path, timeout_s=_QUICK_S)
-    objects, index, bare = found.text.split("\n")
+    objects, index, git_dir, common, bare = found.text.split("\n")
     if bare != "true":
-        raise _invalid(f"{path} is inside a .git directory; give the work tree above it")
-    return path, Path(objects), Path(index), True
+        raise invalid(f"{path} is inside a .git directory; give the work tree above it")
+    return Places(path, True, Path(git_dir), Path(common)), Path(objects), Path(index)
 
 
 async def _head(git: Git, top: Path) -> Head | None:
@@ -156,10 +163,13 @@ class _Snapshot:
     async def write_tree(self) -> str | None:
         """Return the tree on disk, None when HEAD has it."""
         top, head = self._repository.top, self._repository.head
-        added = await self._run("add", "--all", "--ignore-errors", config=_ADDING, check=False)
+        left_out = self._repository.left_out
+        # Without it the stack's own secrets would go into a sandbox.
+        only = () if left_out is None else ("--", ":/", f":(top,exclude,literal){left_out}")
+        added = await self._run("add", "--all", "--ignore-errors", *only, config=_ADDING, check=False)
         # 1 is files nobody may read: the rest is still what the user means.
         if added.code not in (0, 1):
-            raise _invalid(f"the uncommitted changes of {top} cannot be read: {own_words(added.stderr)}")
+            raise invalid(f"the uncommitted changes of {top} cannot be read: {own_words(added.stderr)}")
         tree = (await self._run("write-tree")).text
         if head is None:
             return tree if (await self._run("ls-tree", tree)).text else None
@@ -205,7 +215,3 @@ class _Snapshot:
             check=check,
             timeout_s=self._timeout_s,
         )
-
-
-def _invalid(why: str) -> ServiceError:
-    return ServiceError(ErrorCode.INVALID_FIELD, f"Field 'repo_url': {why}.")

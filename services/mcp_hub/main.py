@@ -59,9 +59,7 @@ def _build(settings: Settings, agents: Agents) -> Parts:
     audit = Audit(settings.audit_file)
     processes = Git(user_environment())
     remotes = Remotes(processes, settings.private_hosts)
-    mirrors = Mirrors(
-        settings.state_dir / "mirrors", processes, remotes, audit, fetch_timeout_s=settings.fetch_timeout_s
-    )
+    mirrors = Mirrors(settings.state_dir, processes, remotes, audit, fetch_timeout_s=settings.fetch_timeout_s)
     gateway = GitGateway(mirrors, processes, audit, timeout_s=settings.fetch_timeout_s)
     registry = Registry({"filesystem": filesystem.TOOLS, "git": git.TOOLS, "shell": shell.TOOLS})
     policy = Policy(call_timeout_s=settings.call_timeout_s, output_limit=settings.output_limit)

@@ -16,6 +16,7 @@ from services.mcp_hub.audit import Audit
 from services.mcp_hub.git_errors import explain, is_missing_ref, own_words
 from services.mcp_hub.git_process import Git, GitFailedError
 from services.mcp_hub.local_tree import LocalRepository
+from services.mcp_hub.local_trust import LocalTrust
 from services.mcp_hub.remotes import Remote, Remotes
 from services.wire.base import WorkspaceId
 from services.wire.errors import ErrorCode
@@ -62,10 +63,11 @@ _CONFIG: Final = """\
 
 
 class Mirrors:
-    """The mirrors below one folder."""
+    """The mirrors below one folder of the hub's state."""
 
-    def __init__(self, directory: Path, git: Git, remotes: Remotes, audit: Audit, *, fetch_timeout_s: float) -> None:
-        self._directory = directory
+    def __init__(self, state_dir: Path, git: Git, remotes: Remotes, audit: Audit, *, fetch_timeout_s: float) -> None:
+        self._directory = state_dir / "mirrors"
+        self._trust = LocalTrust(state_dir)
         self._git = git
         self._remotes = remotes
         self._audit = audit
@@ -136,7 +138,7 @@ class Mirrors:
         return commit or await self._fetch_asked(mirror, remote, request.ref), request.ref, False
 
     async def _update_local(self, mirror: Path, path: str, ref: str | None) -> tuple[str | None, str | None, bool]:
-        repository = await local_tree.open_repository(self._git, path)
+        repository = await local_tree.open_repository(self._git, path, self._trust)
         await self._create(mirror)
         head = repository.head.commit if repository.head else None
         wanted = head if ref is None else await local_tree.find_commit(self._git, repository, ref)
