@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import StreamingResponse
 from starlette.routing import Route
 
 from services.chassis.app import VERSION
@@ -16,6 +15,7 @@ from services.mcp_hub.audit import Audit
 from services.mcp_hub.egress import Egress
 from services.mcp_hub.git_gateway import GitCall, GitGateway
 from services.mcp_hub.git_process import Git, GitFailedError
+from services.mcp_hub.git_response import GitResponse
 from services.mcp_hub.mcp_face import McpRoute
 from services.mcp_hub.mirror import Mirrors
 from services.mcp_hub.registry import Registry
@@ -77,7 +77,7 @@ async def close_egress(workspace_id: str, egress: Annotated[Egress, Depends(_egr
 @public.post("/git/{workspace_id}.git/{path:path}")
 async def git(
     request: Request, workspace_id: str, path: str, gateway: Annotated[GitGateway, Depends(_gateway)]
-) -> StreamingResponse:
+) -> GitResponse:
     """Serve a git client with a grant for this workspace."""
     grant = grants.require(request, _settings(request).service_secret, workspace_id)
     call = GitCall(
@@ -88,9 +88,7 @@ async def git(
         encoding=request.headers.get("content-encoding", "").lower(),
         body=request.stream(),
     )
-    answer = await gateway.answer(grant.workspace_id, call)
-    headers = {"Content-Type": answer.content_type, "Cache-Control": "no-cache"}
-    return StreamingResponse(answer.chunks, headers=headers)
+    return GitResponse(await gateway.answer(grant.workspace_id, call))
 
 
 @public.get("/health")

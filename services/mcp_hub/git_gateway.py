@@ -7,8 +7,9 @@ import tempfile
 import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Final
+from weakref import WeakValueDictionary
 
 from services.chassis.errors import ServiceError
 from services.mcp_hub.audit import Audit
@@ -20,9 +21,15 @@ from services.wire.errors import ErrorCode
 
 _UPLOAD: Final = "git-upload-pack"
 _PROTOCOL: Final = re.compile(r"[a-z0-9=:]{1,64}")
-_BODY_LIMIT: Final = 64 * 1024 * 1024
+_BODY_LIMIT: Final = 8 * 1024 * 1024
 _CHUNK: Final = 64 * 1024
-_PARALLEL: Final = 16
+STALL_S: Final = 30.0
+"""Seconds in which a client must take some of the answer; one that takes nothing is dropped."""
+
+_PARALLEL: Final = 64
+_PARALLEL_OF_ONE: Final = 4
+"""Requests of one workspace served at once: what its sandbox keeps waiting is then only itself."""
+
 _READ_ONLY: Final = (
     "This face of the repository is read-only: nothing can be pushed to it. "
     "Changes of the work tree are delivered by the task itself."
@@ -50,47 +57,57 @@ class GitAnswer:
 
 
 class GitGateway:
-    """Serves fetches from the mirrors."""
+    """Serves fetches from the mirrors, each within `timeout_s`, and its request within `body_timeout_s`."""
 
-    def __init__(self, mirrors: Mirrors, git: Git, audit: Audit, *, timeout_s: float) -> None:
+    def __init__(
+        self, mirrors: Mirrors, git: Git, audit: Audit, *, timeout_s: float, body_timeout_s: float = 30.0
+    ) -> None:
         self._mirrors = mirrors
         self._git = git
         self._audit = audit
         self._timeout_s = timeout_s
+        self._body_timeout_s = body_timeout_s
         self._slots = asyncio.Semaphore(_PARALLEL)
+        self._slots_of_one: WeakValueDictionary[WorkspaceId, asyncio.Semaphore] = WeakValueDictionary()
 
     async def answer(self, workspace_id: WorkspaceId, call: GitCall) -> GitAnswer:
         """Answer `info/refs` or `git-upload-pack` of a workspace's mirror.
 
         Raises:
-            ServiceError: 403 for a push, 404 for anything else that is not there.
+            ServiceError: 403 for a push, 404 for anything else that is not there, 413 or 504 for a request that is
+                too large or too slow.
         """
         service = _wanted(call)
+        if not _PROTOCOL.fullmatch(call.protocol):
+            call = replace(call, protocol="")
         mirror = self._mirrors.path(workspace_id)
         if not await asyncio.to_thread((mirror / "HEAD").exists):
             raise ServiceError(ErrorCode.NOT_FOUND, f"There is no mirror of {workspace_id} yet; start a task first.")
-        protocol = call.protocol if _PROTOCOL.fullmatch(call.protocol) else ""
         advertise = service == "advertisement"
         options = ("--http-backend-info-refs",) if advertise else ()
-        body = await _spool(call)
-        prefix = b"001e# service=git-upload-pack\n0000" if advertise and "version=2" not in protocol.split(":") else b""
+        preface = advertise and "version=2" not in call.protocol.split(":")
+        prefix = b"001e# service=git-upload-pack\n0000" if preface else b""
         command = ("upload-pack", "--stateless-rpc", "--strict", "--timeout=60", *options, str(mirror))
-        streamed = self._stream(workspace_id, command, protocol, body, prefix)
+        streamed = self._stream(workspace_id, call, command, prefix)
         # The first chunk is waited for here, so that a failure can still be an error answer.
         first = await anext(streamed, b"")
         return GitAnswer(f"application/x-{_UPLOAD}-{service}", _rejoined(first, streamed))
 
     async def _stream(
-        self, workspace_id: WorkspaceId, command: tuple[str, ...], protocol: str, body: IO[bytes], prefix: bytes
+        self, workspace_id: WorkspaceId, call: GitCall, command: tuple[str, ...], prefix: bytes
     ) -> AsyncGenerator[bytes, None]:
         began = time.perf_counter()
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         sent = 0
         complete = False
         # The mirror is ours: no configuration of the user's may change how it is served.
-        env = {"GIT_PROTOCOL": protocol, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+        env = {"GIT_PROTOCOL": call.protocol, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
         try:
-            async with self._slots, self._git.spawn(command, env=env, stdin=body) as process:
+            async with (
+                self._slot(workspace_id, deadline),
+                self._spooled(call) as body,
+                self._git.spawn(command, env=env, stdin=body) as process,
+            ):
                 assert process.stdout is not None
                 assert process.stderr is not None
                 while chunk := await _read(process.stdout, deadline):
@@ -105,9 +122,31 @@ class GitGateway:
         except TimeoutError as error:
             raise ServiceError(ErrorCode.TIMEOUT, "The fetch took too long; try again.") from error
         finally:
-            body.close()
             ms = round((time.perf_counter() - began) * 1000, 1)
             self._audit.write("git", workspace=workspace_id, ok=complete, bytes=sent, ms=ms)
+
+    @contextlib.asynccontextmanager
+    async def _slot(self, workspace_id: WorkspaceId, deadline: float) -> AsyncIterator[None]:
+        own = self._slots_of_one.setdefault(workspace_id, asyncio.Semaphore(_PARALLEL_OF_ONE))
+        async with contextlib.AsyncExitStack() as held:
+            # Its own first: what waits for that holds nothing of the others'.
+            async with asyncio.timeout_at(deadline):
+                await held.enter_async_context(own)
+                await held.enter_async_context(self._slots)
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _spooled(self, call: GitCall) -> AsyncIterator[IO[bytes]]:
+        """Keep the request in a file: git may then read and write at its own pace, and nothing can block."""
+        with tempfile.TemporaryFile() as file:
+            try:
+                async with asyncio.timeout(self._body_timeout_s):
+                    await _receive(call, file)
+            except TimeoutError as error:
+                message = f"The git request did not arrive within {self._body_timeout_s:g} seconds; send it again."
+                raise ServiceError(ErrorCode.TIMEOUT, message) from error
+            file.seek(0)
+            yield file
 
 
 async def _read(stream: asyncio.StreamReader, deadline: float) -> bytes:
@@ -128,24 +167,18 @@ def _wanted(call: GitCall) -> str:
     raise ServiceError(ErrorCode.NOT_FOUND, f"No git route {call.method} {call.path[:100]}.")
 
 
-async def _spool(call: GitCall) -> IO[bytes]:
-    """Keep the request in a file: git may then read and write at its own pace, and nothing can block."""
+async def _receive(call: GitCall, file: IO[bytes]) -> None:
     unzip = zlib.decompressobj(16 + zlib.MAX_WBITS) if call.encoding in ("gzip", "x-gzip") else None
     size = 0
-    with contextlib.ExitStack() as stack:
-        spooled = stack.enter_context(tempfile.TemporaryFile())
-        try:
-            async for chunk in call.body:
-                plain = unzip.decompress(chunk, _BODY_LIMIT) if unzip else chunk
-                size += len(plain)
-                if size > _BODY_LIMIT or (unzip and unzip.unconsumed_tail):
-                    raise ServiceError(ErrorCode.TOO_LARGE, "The git request is too large; fetch fewer refs at once.")
-                spooled.write(plain)
-        except zlib.error as error:
-            raise ServiceError(ErrorCode.MALFORMED, "The body is not gzip, as its Content-Encoding says.") from error
-        spooled.seek(0)
-        stack.pop_all()
-    return spooled
+    try:
+        async for chunk in call.body:
+            plain = unzip.decompress(chunk, _BODY_LIMIT) if unzip else chunk
+            size += len(plain)
+            if size > _BODY_LIMIT or (unzip and unzip.unconsumed_tail):
+                raise ServiceError(ErrorCode.TOO_LARGE, "The git request is too large; fetch fewer refs at once.")
+            file.write(plain)
+    except zlib.error as error:
+        raise ServiceError(ErrorCode.MALFORMED, "The body is not gzip, as its Content-Encoding says.") from error
 
 
 async def _rejoined(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -71,11 +71,16 @@ class Client:
         while isinstance(event := await self.event(), h11.Data):
             yield bytes(event.data)
 
-    async def send(self, event: h11.Event) -> None:
-        """Send a part of the response."""
+    async def send(self, event: h11.Event, *, stall_s: float = IDLE_S) -> None:
+        """Send a part of the response.
+
+        Raises:
+            TimeoutError: the sandbox took none of it for `stall_s` seconds.
+        """
         if data := self.http.send(event):
-            self.writer.write(data)
-            await self.writer.drain()
+            async with asyncio.timeout(stall_s):
+                self.writer.write(data)
+                await self.writer.drain()
 
     async def refuse(self, status: int, message: str) -> None:
         """Answer with an error: its words also as the reason, which clients show of a refused CONNECT."""
@@ -142,20 +147,25 @@ async def relay(client: Client, request: h11.Request, target: Target, upstream: 
         sending.cancel()
 
 
-async def send_stream(client: Client, content_type: str, stream: AsyncGenerator[bytes, None], counter: Counter) -> None:
-    """Answer with a stream, which is closed whatever happens."""
+async def send_stream(
+    client: Client, content_type: str, stream: AsyncGenerator[bytes, None], counter: Counter, *, stall_s: float
+) -> None:
+    """Answer with a stream, which is closed whatever happens.
+
+    Raises:
+        TimeoutError: the sandbox took nothing for `stall_s` seconds.
+    """
     headers = [
         (b"Content-Type", content_type.encode()),
         (b"Cache-Control", b"no-cache"),
         (b"Connection", b"close"),
     ]
     async with contextlib.aclosing(stream) as chunks:
-        await client.send(h11.Response(status_code=200, headers=headers))
+        await client.send(h11.Response(status_code=200, headers=headers), stall_s=stall_s)
         async for chunk in chunks:
             counter.received += len(chunk)
-            async with asyncio.timeout(IDLE_S):
-                await client.send(h11.Data(data=chunk))
-    await client.send(h11.EndOfMessage())
+            await client.send(h11.Data(data=chunk), stall_s=stall_s)
+    await client.send(h11.EndOfMessage(), stall_s=stall_s)
 
 
 async def counted(chunks: AsyncIterator[bytes], counter: Counter) -> AsyncGenerator[bytes, None]:

@@ -16,7 +16,7 @@ import h11
 from services.chassis.errors import ServiceError
 from services.mcp_hub import addresses
 from services.mcp_hub.audit import Audit
-from services.mcp_hub.git_gateway import GitCall, GitGateway
+from services.mcp_hub.git_gateway import STALL_S, GitCall, GitGateway
 from services.mcp_hub.http_relay import Client, Counter, Target, Upstream, close, counted, relay, send_stream, tunnel
 from services.wire.base import WorkspaceId
 from services.wire.errors import STATUS, ErrorCode
@@ -152,7 +152,7 @@ class Proxy:
             body=counted(exchange.client.body(), exchange.counter),
         )
         answer = await self._gateway.answer(exchange.workspace_id, call)
-        await send_stream(exchange.client, answer.content_type, answer.chunks, exchange.counter)
+        await send_stream(exchange.client, answer.content_type, answer.chunks, exchange.counter, stall_s=STALL_S)
 
 
 def _target(request: h11.Request) -> Target:
