@@ -12,6 +12,19 @@ from services.wire.errors import ErrorCode
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# What `is_global` does not know of, or not in every Python: translated, tunnelled and documentation addresses.
+_RESERVED = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "192.88.99.0/24",  # 6to4 relays
+        "::/96",  # IPv4-compatible
+        "::ffff:0:0:0/96",  # translated by SIIT
+        "64:ff9b:1::/48",  # NAT64 of a local network
+        "2001::/32",  # Teredo
+        "3fff::/20",
+        "5f00::/16",  # segment routing
+    )
+)
 
 
 def is_public(address: IpAddress) -> bool:
@@ -20,7 +33,7 @@ def is_public(address: IpAddress) -> bool:
     if inner is not None:
         return is_public(inner)
     local = address.is_multicast or (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
-    return address.is_global and not local
+    return address.is_global and not local and not any(address in network for network in _RESERVED)
 
 
 def _carried(address: IpAddress) -> ipaddress.IPv4Address | None:
@@ -28,7 +41,7 @@ def _carried(address: IpAddress) -> ipaddress.IPv4Address | None:
         return None
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+    return address.ipv4_mapped or address.sixtofour
 
 
 def split_authority(text: str) -> tuple[str, str | None]:

@@ -28,11 +28,26 @@ PRIVATE_V4 = (
 )
 PRIVATE_V6 = ("::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "fec0::1")
 CARRIED = ("::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2001::1")
+RESERVED = (
+    *("::127.0.0.1", "::1.1.1.1", "::ffff:0:127.0.0.1", "::ffff:0:1.1.1.1", "64:ff9b:1::1", "64:ff9b:1::101:101"),
+    *("192.88.99.1", "::ffff:192.88.99.1", "5f00::1", "3fff::1", "2002:a00:1::1", "2002:c058:6301::"),
+    # A Teredo client with the public address 1.1.1.1.
+    "2001:0:102:304:0:0:fefe:fefe",
+)
 
 
 def test_only_public_addresses_are_public() -> None:
-    assert [text for text in (*PRIVATE_V4, *PRIVATE_V6, *CARRIED) if is_public(ipaddress.ip_address(text))] == []
-    for text in ("1.1.1.1", "140.82.121.4", "2606:4700:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"):
+    assert [
+        text for text in (*PRIVATE_V4, *PRIVATE_V6, *CARRIED, *RESERVED) if is_public(ipaddress.ip_address(text))
+    ] == []
+    for text in (
+        "1.1.1.1",
+        "140.82.121.4",
+        "2606:4700:4700::1111",
+        "::ffff:1.1.1.1",
+        "64:ff9b::101:101",
+        "2002:101:101::1",
+    ):
         assert is_public(ipaddress.ip_address(text)), text
 
 
