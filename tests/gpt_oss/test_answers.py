@@ -35,6 +35,16 @@ async def test_without_a_readme_the_manifest_speaks(client: AsyncOpenAI, hands: 
     assert "(from `pyproject.toml`)" in answer
 
 
+async def test_a_readme_that_calls_itself_summary_does_not_name_the_project(client: AsyncOpenAI, hands: Hands) -> None:
+    (hands.root / "README.md").write_text("# Summary\n\nCarries parcels between harbours.\n")
+    (hands.root / "pyproject.toml").write_text("[tool.ruff]\n")
+    assert (await ask(client, hands, "What does this project do?")).startswith("**This repository**\n\nCarries")
+    (hands.root / "setup.py").write_text(
+        "def main():\n    kwargs = dict(name='ferry', version=V)\n    setup(**kwargs)\n"
+    )
+    assert (await ask(client, hands, "What does this project do?")).startswith("**ferry**\n\nCarries parcels")
+
+
 async def test_an_empty_repository_is_called_empty(client: AsyncOpenAI, hands: Hands) -> None:
     for path in sorted(hands.root.rglob("*"), reverse=True):
         if ".git" not in path.parts and path.is_file():

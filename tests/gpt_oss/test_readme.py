@@ -103,6 +103,13 @@ ROWS = [
     ),
     ("no ending", "README", "Boat\n====\n\nThis program carries people over.\n", "This program carries people over."),
     ("Windows line ends", "README.md", "# Boat\r\n\r\nA boat carries people.\r\n", "A boat carries people."),
+    ("two words only", "README.md", "# Big\n\nA bigger thing.\n", "A bigger thing."),
+    (
+        "few words before a section that says more",
+        "README.md",
+        "# Big\n\nVersion two.\n\n## About\n\nIt carries many people.\n",
+        "It carries many people.",
+    ),
     ("Chinese", "README.md", "# 船\n\n这是一个用来运送人们过河的小船程序。\n", "这是一个用来运送人们过河的小船程序。"),
 ]
 
@@ -113,7 +120,15 @@ def test_the_first_prose_is_found(name: str, text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "# Boat\n", BADGES, "```\nonly code in here, nothing else\n```\n", "| a | b |\n|--|--|\n"]
+    "text",
+    [
+        "",
+        "# Boat\n",
+        "# Boat\n\n## Install\n\nRun make.\n",
+        BADGES,
+        "```\nonly code in here, nothing else\n```\n",
+        "| a | b |\n|--|--|\n",
+    ],
 )
 def test_a_readme_without_prose_says_nothing(text: str) -> None:
     assert read_readme("README.md", text).prose == ()

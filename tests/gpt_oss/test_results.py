@@ -108,6 +108,8 @@ MANIFESTS = [
         Facts("x.org/b", "", "go build ./...", "go test ./...", ("Go 1.22",)),
     ),
     ("setup.py", 'from setuptools import setup\nsetup(name="b", description="A boat")\n', Facts("b", "A boat")),
+    ("setup.py", 'kw = dict(name="b", version=V)\nsetup(**kw)\n', Facts("b")),
+    ("setup.py", 'hand = dict(name="Ada", age=3)\nsetup()\n', Facts()),
     ("PKG-INFO", "Metadata-Version: 2.1\nName: b\nSummary: A boat\n\nText\n", Facts("b", "A boat")),
     (
         "Makefile",

@@ -26,6 +26,8 @@ class Facts:
 
 
 Reader = Callable[[str], Facts]
+_SETUP = frozenset(["name", "version"])
+"""What the arguments of a setup call are recognised by."""
 
 
 def _pyproject(text: str) -> Facts:
@@ -71,14 +73,21 @@ def _setup_cfg(text: str) -> Facts:
 def _setup_py(text: str) -> Facts:
     tree = parse(text)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)] if tree else []
-    setup = next((call for call in calls if last_name(call.func) == "setup"), None)
-    given = {k.arg: k.value.value for k in setup.keywords if isinstance(k.value, ast.Constant)} if setup else {}
+    given = next((_constants(call) for call in calls if last_name(call.func) == "setup"), {})
+    if "name" not in given:
+        # Some write setup(**kwargs) with the arguments in a dict(...) of their own.
+        told = (call for call in calls if last_name(call.func) == "dict" and {k.arg for k in call.keywords} >= _SETUP)
+        given = next(map(_constants, told), given)
     python = str(given.get("python_requires") or "")
     return Facts(
         name=str(given.get("name") or ""),
         description=str(given.get("description") or ""),
         notes=(f"Python `{python}`",) if python else (),
     )
+
+
+def _constants(call: ast.Call) -> Mapping[str | None, object]:
+    return {keyword.arg: keyword.value.value for keyword in call.keywords if isinstance(keyword.value, ast.Constant)}
 
 
 def _package_json(text: str) -> Facts:

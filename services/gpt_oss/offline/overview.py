@@ -1,5 +1,6 @@
 """The answer to "what does this project do?": purpose, layout, languages, build, recent commits. Knows no tool."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,12 @@ from services.gpt_oss.offline.results import Entry, Observation
 from services.gpt_oss.offline.tree import describe, is_notable, languages
 
 _MAX_TOP = 20
+_NO_NAME = re.compile(
+    r"\W*(summary|overview|read ?me|intro(duction)?|about|description|documentation|docs|welcome|getting started"
+    r"|(table of )?contents|home|project|what is (this|it))\W*",
+    re.IGNORECASE,
+)
+"""Headings that name a part of a README, not the project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,8 @@ def _titles(seen: Seen) -> list[str]:
 def _purpose(readme: Readme, seen: Seen) -> str:
     """Give the name and what the README says, else what a manifest says."""
     facts = [fact for fact in seen.facts.values() if fact.name or fact.description]
-    name = next((fact.name for fact in facts if fact.name), "") or readme.title
+    heading = "" if _NO_NAME.fullmatch(readme.title) else readme.title
+    name = next((fact.name for fact in facts if fact.name), "") or heading
     description = next((fact.description for fact in facts if fact.description), "").strip()
     # Where nothing else describes the project, a title of several words does.
     title = [readme.title] if len(readme.title.split()) >= 4 and not description else []

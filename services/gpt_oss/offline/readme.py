@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 _MAX = 30_000
 _MAX_PARAGRAPH = 4_000
+_TELLING = 2
+"""The last rank that is a place made for saying what the project is."""
 _BORING = re.compile(
     r"\b(install|installing|installation|licen[cs]e|contribut|usage|quick ?start|getting started|requirements|changelog"
     r"|credits|authors?|sponsors?|support|donat|links|badges|build status|table of contents|contents|community|thanks"
@@ -95,7 +97,8 @@ def _is_rst(name: str, text: str) -> bool:
 
 def _prose(blocks: list[_Block]) -> tuple[str, ...]:
     """Pick the best place of the README, then its first paragraph, and the next one when the first is short."""
-    candidates = list(_candidates(blocks))
+    # Where no paragraph is a sentence, an introduction of two words is better than none.
+    candidates = list(_candidates(blocks)) or [few for few in _candidates(blocks, fewest=2) if few.rank <= _TELLING]
     if not candidates:
         return ()
     best = min(candidates, key=lambda candidate: candidate.rank)
@@ -110,14 +113,14 @@ def _prose(blocks: list[_Block]) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _candidates(blocks: list[_Block]) -> Iterator[_Candidate]:
+def _candidates(blocks: list[_Block], *, fewest: int = 4) -> Iterator[_Candidate]:
     """Rank paragraphs: the introduction, an 'About' section, taglines in HTML or quotes, any other telling section."""
     number, heading = 0, ""
     for index, block in enumerate(blocks):
         if block.kind == "heading":
             number, heading = number + 1, block.text if number else ""
             continue
-        if block.kind == "list" or not _is_prose(block.text):
+        if block.kind == "list" or not _is_prose(block.text, fewest):
             continue
         following = blocks[index + 1] if index + 1 < len(blocks) else None
         lead = following is not None and following.kind == "list" and block.text.endswith(":")
@@ -138,14 +141,14 @@ def _rank(block: _Block, number: int, heading: str) -> int:
     return 4 if _BORING.search(heading) else 3
 
 
-def _is_prose(text: str) -> bool:
+def _is_prose(text: str, fewest: int = 4) -> bool:
     """Whether a paragraph is a sentence about something, not a row of links, a version line or a command."""
     if _ADMONITION.match(text) or re.match(r"^[\w ]{1,30}:\s*\S+$", text):
         return False
     letters = sum(character.isalpha() for character in text)
     words = re.findall(r"[^\W\d_]{2,}", re.sub(r"https?://\S+", " ", text))
     wide = sum("\u3040" <= c <= "\u9fff" or "\uac00" <= c <= "\ud7af" for c in text)
-    sentence = len(words) >= 4 or (len(words) == 3 and text.endswith((".", "!")))
+    sentence = len(words) >= fewest or (len(words) == 3 and text.endswith((".", "!")))
     return (sentence or wide >= 8) and letters > len(text) * 0.5
 
 
