@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.local.errors import LocalError
+from services.local.last_words import last_words, size
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_LOG = 10_000_000
 _LOOK_EVERY_S = 0.03
 _PR_SET_PDEATHSIG = 1
-_TAIL_LINES = 12
-_TAIL_BYTES = 32768
-_LONGEST_LINE = 400
 
 
 class ChildFailed(LocalError):
@@ -66,6 +64,7 @@ class Child:
         self._backoff = backoff
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
+        self._log_start = 0
 
     @property
     def pid(self) -> int | None:
@@ -76,10 +75,11 @@ class Child:
         """Start the process and return when it is ready.
 
         Raises:
-            ChildFailed: it ended or was not ready in time; the message has the end of its log.
+            ChildFailed: it ended or was not ready in time; the message has what it said last.
         """
         await asyncio.to_thread(self.spec.before_start)
         rotate(self.log)
+        self._log_start = size(self.log)
         with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *self.spec.argv,
@@ -98,7 +98,7 @@ class Child:
                 await self._until_ready(self._process)
         except TimeoutError as error:
             limit = f"{self.spec.start_limit_s:.0f} s"
-            raise ChildFailed(f"{self.spec.name} was not ready in {limit}. {tail(self.log)}") from error
+            raise ChildFailed(f"{self.spec.name} was not ready in {limit}: {self._last_words()}") from error
 
     async def keep(self) -> None:
         """Start the process again whenever it ends, until cancelled."""
@@ -139,8 +139,11 @@ class Child:
     async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
         while not await self.spec.ready():
             if process.returncode is not None:
-                raise ChildFailed(f"{self.spec.name} ended with code {process.returncode}. {tail(self.log)}")
+                raise ChildFailed(f"{self.spec.name} ended with code {process.returncode}: {self._last_words()}")
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _last_words(self) -> str:
+        return last_words(self.log, self._log_start)
 
 
 def rotate(log: Path) -> None:
@@ -148,19 +151,6 @@ def rotate(log: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > _LONGEST_LOG:
             log.replace(log.with_name(log.name + ".1"))
-
-
-def tail(log: Path) -> str:
-    """Return the name and the last lines of a log, for a message."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        text = ""
-    # A JSON log line with a traceback is a page of its own.
-    lines = [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in text.splitlines()]
-    return "\n  ".join([f"{log} ends with:", *lines[-_TAIL_LINES:]]) if lines else f"{log} is empty."
 
 
 def _die_with(parent: int, number: signal.Signals) -> Callable[[], None] | None:

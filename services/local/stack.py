@@ -16,9 +16,9 @@ from datetime import datetime
 from signal import SIGKILL, SIGTERM
 
 from services.local import ledger, supervisor
-from services.local.child import tail
 from services.local.errors import LocalError
 from services.local.home import DEFAULT_PORT, Home, environment
+from services.local.last_words import last_words, size
 from services.local.leftovers import MARK, sweep
 from services.local.locks import locked
 from services.local.processes import end
@@ -194,6 +194,7 @@ def _serve(home: Home, port: int, runtime: str, progress: Progress, lock: ExitSt
 def _start(home: Home, port: int, runtime: str, progress: Progress) -> str:
     """Start a supervisor and return the address it reports; an interrupted start is ended."""
     log = home.logs / "supervisor.log"
+    before = size(log)
     with ExitStack() as cleanup:
         child, report = _launch(home, port, runtime, cleanup)
         for line in _lines(report, _START_LIMIT_S):
@@ -206,7 +207,7 @@ def _start(home: Home, port: int, runtime: str, progress: Progress) -> str:
             if "error" in line:
                 raise LocalError(line["error"])
             progress(line["step"])
-    raise LocalError(f"The stack did not start in {_START_LIMIT_S:.0f} s. {tail(log)}")
+    raise LocalError(f"The stack did not start in {_START_LIMIT_S:.0f} s: {last_words(log, before)}")
 
 
 def _launch(home: Home, port: int, runtime: str, cleanup: ExitStack) -> tuple[subprocess.Popen[bytes], int]:
