@@ -123,7 +123,7 @@ class GitGateway:
             raise ServiceError(ErrorCode.TIMEOUT, "The fetch took too long; try again.") from error
         finally:
             ms = round((time.perf_counter() - began) * 1000, 1)
-            self._audit.write("git", workspace=workspace_id, ok=complete, bytes=sent, ms=ms)
+            self._audit.write_limited("git", workspace_id, ok=complete, bytes=sent, ms=ms)
 
     @contextlib.asynccontextmanager
     async def _slot(self, workspace_id: WorkspaceId, deadline: float) -> AsyncIterator[None]:

@@ -48,6 +48,7 @@ def create(settings: Settings) -> FastAPI:
             agents = Agents(orchestrator)
             stack.push_async_callback(agents.close)
             parts = _build(settings, agents)
+            await stack.enter_async_context(parts["audit"].running())
             await stack.enter_async_context(parts["egress"].running())
             await stack.enter_async_context(parts["mcp_face"].running())
             yield parts

@@ -89,9 +89,9 @@ class Proxy:
             self._record(exchange, failure, began)
 
     def _record(self, exchange: _Exchange, failure: str | None, began: float) -> None:
-        self._audit.write(
+        self._audit.write_limited(
             "egress",
-            workspace=exchange.workspace_id,
+            exchange.workspace_id,
             method=exchange.request.method.decode("ascii", "replace"),
             host=exchange.target.host,
             port=exchange.target.port,

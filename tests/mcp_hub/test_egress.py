@@ -240,3 +240,15 @@ def test_stopping_the_hub_leaves_no_socket(start_hub: StartHub, tmp_path: Path) 
         sandbox.hub.internal("DELETE", f"/internal/egress/{WORKSPACE}")
         assert received(connection) == b""
     assert not os.path.lexists(sandbox.path)
+
+
+def test_a_sandbox_cannot_flood_the_audit(sandbox: Sandbox) -> None:
+    sandbox.allow()
+    lines: list[str] = []
+    for number in range(10_000):
+        assert sandbox.say(b"M" * 30_000 + b" http://evil.example/ HTTP/1.1\r\nHost: a\r\n\r\n")
+        lines = sandbox.hub.audit_file.read_text().splitlines() if number % 50 == 0 else lines
+        if '"suppressed"' in "".join(lines):
+            break
+    assert any('"suppressed"' in line and WORKSPACE in line for line in lines)
+    assert max(map(len, lines)) < 1_000

@@ -15,12 +15,13 @@ from services.mcp_hub.audit import Audit
 from services.mcp_hub.git_errors import explain, masked
 from services.mcp_hub.git_process import Git
 from services.mcp_hub.policy import Policy, cut
+from services.mcp_hub.rates import Rates
 from services.mcp_hub.registry import Registry, public_name
 from services.mcp_hub.servers import git
 from services.mcp_hub.settings import Settings, user_environment
 from services.wire.errors import ErrorCode
 from services.wire.hub import Grant
-from tests.mcp_hub.support import WORKSPACE
+from tests.mcp_hub.support import OTHER, WORKSPACE
 
 PRIVATE_V4 = (
     *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
@@ -105,6 +106,39 @@ def test_the_audit_file_is_rotated_and_private(tmp_path: Path) -> None:
     newest = (tmp_path / "logs" / "audit.jsonl").read_text().splitlines()
     assert json.loads(newest[-1])["number"] == 59
     assert (tmp_path / "logs" / "audit.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_flood_pushes_no_earlier_line_out_and_is_told_by_its_number(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "audit.jsonl", limit=250_000, keep=1)
+    audit.write("call", workspace=OTHER, tool="git__log", text="earlier")
+    for _ in range(5_000):
+        audit.write_limited("egress", WORKSPACE, method="M" * 32_000, host="h" * 32_000, error="e" * 32_000)
+    audit.write_limited("git", OTHER, bytes=1)
+    audit.tell_suppressed()
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert lines[0]["text"] == "earlier"
+    (flooded,) = [line for line in lines if line["kind"] == "suppressed"]
+    kept = [line for line in lines if line["kind"] == "egress"]
+    assert flooded["workspace"] == WORKSPACE
+    assert flooded["lines"] + len(kept) == 5_000
+    assert 200 <= len(kept) < 2_000
+    assert [len(kept[0][name]) for name in ("method", "host", "error")] == [16, 255, 300]
+    assert [line["workspace"] for line in lines if line["kind"] == "git"] == [OTHER]
+    audit.tell_suppressed()
+    assert (tmp_path / "audit.jsonl").read_text().count("suppressed") == 1
+
+
+def test_a_rate_lets_a_burst_pass_and_then_so_many_a_second() -> None:
+    now = 0.0
+    rates = Rates(10, 5, clock=lambda: now)
+    assert [rates.allow("a") for _ in range(7)] == [True] * 5 + [False] * 2
+    assert rates.allow("b")
+    now = 0.25
+    assert [rates.allow("a") for _ in range(3)] == [True, True, False]
+    assert rates.take_refused() == {"a": 3}
+    assert rates.take_refused() == {}
+    now = 60
+    assert [rates.allow("a") for _ in range(6)] == [True] * 5 + [False]
 
 
 def test_an_audit_that_cannot_be_written_is_told_by_its_part(tmp_path: Path) -> None:
