@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 
 from services.agent import names
-from services.agent.tree import HEAVY, Tree
+from services.agent.tree import HEAVY, OURS, Tree
 from services.chassis.errors import ServiceError
 from services.wire.agent import (
     Entry,
@@ -32,7 +32,7 @@ class Files:
     def list(self, request: ListRequest) -> ListReply:
         """Return the entries below a path, level by level, so that a cut listing still has every upper level.
 
-        Folders like node_modules are named but not entered, and .git is not named.
+        Folders like node_modules are named but not entered, and git's folder and ours are not named.
         """
         start = self._tree.locate(request.path)
         with self._tree.told(start):
@@ -109,7 +109,7 @@ class Files:
 
 def _children(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.name != ".git")
+        return sorted(path for path in folder.iterdir() if path.name not in OURS)
     except OSError:  # not readable, or gone: the listing goes on without it
         return []
 

@@ -32,6 +32,7 @@ from services.chassis.app import create_app, serve
 _BODY_BYTES = 64 * 1024 * 1024
 _REAP_S = 1.0
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -163,7 +164,10 @@ def main() -> None:
     if sys.platform == "linux":
         if settings.die_with_parent:
             _tie_to_parent(settings.parent_pid or parent)
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        # Commands run as the same user: this keeps them from our memory and descriptors, the control socket's first.
+        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     serve(create(settings, adopt_orphans=True), settings)
 
 

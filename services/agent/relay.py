@@ -48,7 +48,7 @@ class Relay:
                 await self._relay(reader, writer)
             finally:
                 self._open -= 1
-        except (OSError, TimeoutError):
+        except Exception:  # one connection, whatever becomes of it, is not the end of the agent
             logger.debug("a relayed connection broke", exc_info=True)
         finally:
             writer.close()
@@ -81,5 +81,6 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write(piece)
         async with asyncio.timeout(_IDLE_S):
             await writer.drain()
-    with contextlib.suppress(OSError):
+    # uvloop raises RuntimeError where the peer was quicker, asyncio OSError.
+    with contextlib.suppress(OSError, RuntimeError):
         writer.write_eof()

@@ -18,6 +18,9 @@ from services.agent import names
 from services.chassis.errors import ServiceError
 from services.wire.errors import ErrorCode
 
+OURS = frozenset({".git", ".moorage"})
+"""Folders that belong to tools, not to the project: git's, and the one of spilled outputs."""
+
 HEAVY = frozenset({".git", ".moorage", "node_modules", ".venv", "__pycache__", ".tox", ".mypy_cache", ".ruff_cache"})
 """Folders whose insides nobody means: not walked unless a path names them."""
 

@@ -73,7 +73,7 @@ class Workspace:
             if base is None and request.commit is None:
                 base = target  # files that were here before the first open of a scratch tree are its changes
             work = await self._snapshot(base or EMPTY_TREE)
-            undelivered = await self._undelivered(base, work, target)
+            undelivered = await self._undelivered(base, work, target, request.delivered)
             if undelivered and base is not None and request.start == "workspace":
                 await self._git.run("update-ref", BASE, base)
                 behind = int(await self._git.line("rev-list", "--count", f"{base}..{target}"))
@@ -174,14 +174,16 @@ class Workspace:
         await self._git.run("add", "--all", "--ignore-errors", ".", index=index, check=False)
         return await self._git.line("write-tree", index=index)
 
-    async def _undelivered(self, base: str | None, work: str, target: str) -> bool:
-        if work == await self._git.line("rev-parse", f"{target}^{{tree}}"):
-            return False
+    async def _undelivered(self, base: str | None, work: str, target: str, delivered: str | None) -> bool:
+        for commit in (target, base, delivered):
+            if commit and await self._git.resolve(commit) and work == await self._tree_of(commit):
+                return False
         if base is None:
             return work != EMPTY_TREE
-        if work == await self._git.line("rev-parse", f"{base}^{{tree}}"):
-            return False
         return not await self._contained(base, work, target)
+
+    async def _tree_of(self, commit: str) -> str:
+        return await self._git.line("rev-parse", f"{commit}^{{tree}}")
 
     async def _contained(self, base: str, work: str, target: str) -> bool:
         """Whether the target has the change from base to work already: then the change can be taken back from it."""

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import logging
 import re
+import signal
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,6 +19,8 @@ from services.chassis import logs
 from services.chassis.errors import ServiceError, error_response, install_handlers
 from services.chassis.settings import ServiceSettings
 from services.wire.errors import ErrorCode
+
+logger = logging.getLogger(__name__)
 
 VERSION = version("moorage")
 
@@ -47,7 +51,8 @@ class RequestIds:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", current)]
+                own = ((b"x-request-id", current), (b"x-content-type-options", b"nosniff"))
+                message["headers"] = [*message.get("headers", []), *own]
             await send(message)
 
         try:
@@ -117,8 +122,18 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with lifespan(app) as state:
-            yield state
+        started = False
+        try:
+            async with lifespan(app) as state:
+                started = True
+                yield state
+        except Exception:
+            if started:
+                # A background loop died. Half alive, the process would go on listening and only refuse; whoever runs
+                # it starts it again.
+                logger.exception("the service failed while it ran; ending")
+                signal.raise_signal(signal.SIGTERM)
+            raise
 
     app = FastAPI(title=name, version=VERSION, lifespan=run)
     for router in routers:
@@ -141,6 +156,8 @@ def serve(app: ASGIApp, settings: ServiceSettings) -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
+        # Who the peer is decides what it may: not what a header says.
+        proxy_headers=False,
         lifespan="on",
     )
     # uvicorn takes every inherited descriptor for a Unix socket; ours may be TCP, whose peers auth looks at.

@@ -1,6 +1,7 @@
 """Calling another service: addresses, clients, and its errors as values of ours. Knows no service's routes."""
 
-from typing import Any, TypeVar
+import asyncio
+from typing import TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -11,6 +12,9 @@ from services.wire.errors import ErrorBody, ErrorCode
 T = TypeVar("T", bound=BaseModel)
 
 DEFAULT_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+
+REPLY_BYTES = 8 * 1024 * 1024
+"""Most a reply may hold, unless a call says otherwise."""
 
 
 def connect(
@@ -44,38 +48,58 @@ async def call(
     timeout: float | None = None,
     unreachable: ErrorCode,
     who: str,
+    limit: int = REPLY_BYTES,
 ) -> T:
-    """Make one JSON call and return the typed reply.
+    """Make one JSON call and return the typed reply. `timeout` bounds the whole call, in seconds; `limit` the reply.
 
     Raises:
         ServiceError: the callee's own error, or `unreachable` naming `who` when it did not answer properly.
     """
-    extra: dict[str, Any] = {} if timeout is None else {"timeout": httpx.Timeout(timeout, connect=5.0)}
+    seconds = timeout if timeout is not None else client.timeout.read
     content = body.model_dump_json() if body is not None else None
-    sent = {"Content-Type": "application/json", **(headers or {})} if content is not None else headers
+    # Whoever answers may be hostile: what is small on the wire must not be large here.
+    sent = {"Accept-Encoding": "identity", "Content-Type": "application/json", **(headers or {})}
     try:
-        response = await client.request(method, path, content=content, headers=sent, **extra)
-    except httpx.TimeoutException as error:
+        async with (
+            asyncio.timeout(seconds),
+            client.stream(method, path, content=content, headers=sent, timeout=seconds) as response,
+        ):
+            answer = await _read(response, limit)
+    except (httpx.TimeoutException, TimeoutError) as error:
         raise ServiceError(unreachable, f"{who} did not answer {path} in time; try again.") from error
     except httpx.HTTPError as error:
         raise ServiceError(unreachable, f"{who} cannot be reached ({error}); try again.") from error
+    if answer is None:
+        raise ServiceError(unreachable, f"{who} answered {path} with more than {limit:,} bytes, or encoded.")
     if response.is_success:
-        return parse(reply, response, unreachable, who)
-    raise remote_error(response, unreachable, who)
+        return parse(reply, answer, path, unreachable, who)
+    raise remote_error(response.status_code, answer, path, unreachable, who)
 
 
-def parse(reply: type[T], response: httpx.Response, unreachable: ErrorCode, who: str) -> T:
+async def _read(response: httpx.Response, limit: int) -> bytes | None:
+    """Return a body as it came, or None when it is too long or not plain."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        return None
+    answer = bytearray()
+    async for chunk in response.aiter_raw():
+        answer += chunk
+        if len(answer) > limit:
+            return None
+    return bytes(answer)
+
+
+def parse(reply: type[T], answer: bytes, path: str, unreachable: ErrorCode, who: str) -> T:
     """Return the body as `reply`, an empty one as a reply without fields; or raise `unreachable`."""
     try:
-        return reply.model_validate_json(response.content or b"{}")
+        return reply.model_validate_json(answer or b"{}")
     except ValidationError as error:
-        raise ServiceError(unreachable, f"{who} answered {response.url.path} with something else.") from error
+        raise ServiceError(unreachable, f"{who} answered {path} with something else.") from error
 
 
-def remote_error(response: httpx.Response, unreachable: ErrorCode, who: str) -> ServiceError:
+def remote_error(status: int, answer: bytes, path: str, unreachable: ErrorCode, who: str) -> ServiceError:
     """Return the error another service answered with, as data."""
     try:
-        info = ErrorBody.model_validate_json(response.content).error
+        info = ErrorBody.model_validate_json(answer).error
     except ValidationError:
-        return ServiceError(unreachable, f"{who} answered {response.status_code} to {response.url.path}.")
+        return ServiceError(unreachable, f"{who} answered {status} to {path}.")
     return ServiceError(info.code, info.message)

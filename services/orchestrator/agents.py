@@ -8,6 +8,8 @@ from services.wire.errors import ErrorCode
 
 OPEN_LIMIT_S = 600.0
 CHANGES_LIMIT_S = 60.0
+CHANGES_BYTES = 64 * 1024 * 1024
+"""A patch of the agent's own limit, 32 MiB, in base64."""
 
 
 class AgentClient:
@@ -38,6 +40,7 @@ class AgentClient:
         async with self._client() as client:
             return await call(
                 client, "GET", "/changes", ChangesReply, headers=self._headers, timeout=CHANGES_LIMIT_S,
+                limit=CHANGES_BYTES,
                 unreachable=ErrorCode.AGENT_UNREACHABLE, who="The agent",
             )  # fmt: skip
 

@@ -57,8 +57,7 @@ class Dispatcher:
     async def _claim_all(self, group: asyncio.TaskGroup) -> float:
         """Start every task that may run; return the seconds after which to look again even if nothing is heard."""
         for lost in await self._store.lost():
-            with suppress(LeaseLost):  # another replica ended it first
-                await self._work.abandoned(lost)
+            await self._end_lost(lost)
         while len(self._running) < self._max_runs and (run := await self._store.claim()):
             self._running.add(run.task_id)
             group.create_task(self._one(run), name=f"run-{run.task_id}")
@@ -67,7 +66,7 @@ class Dispatcher:
 
     async def _one(self, run: Run) -> None:
         """Work on one run; whatever happens, the task ends, is handed back, or is left to whoever owns it now."""
-        context = {"task_id": run.task_id, "workspace_id": run.workspace_id, "run_no": run.run_no}
+        context: dict[str, object] = {"task_id": run.task_id, "workspace_id": run.workspace_id, "run_no": run.run_no}
         try:
             await self._under_lease(run)
         except LeaseLost:
@@ -80,10 +79,27 @@ class Dispatcher:
             raise
         except Exception:
             logger.exception("run failed", extra=context)
-            with suppress(LeaseLost, DatabaseUnavailable):
-                await self._work.broken(run)
+            await self._end_broken(run, context)
         finally:
             self._running.discard(run.task_id)
+
+    async def _end_lost(self, lost: LostTask) -> None:
+        try:
+            await self._work.abandoned(lost)
+        except LeaseLost:
+            pass  # another replica ended it first
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            logger.exception("lost task could not be ended", extra={"task_id": lost.task_id})
+
+    async def _end_broken(self, run: Run, context: dict[str, object]) -> None:
+        try:
+            await self._work.broken(run)
+        except (LeaseLost, DatabaseUnavailable):
+            pass  # somebody else's by now, or soon
+        except Exception:  # one task's failure never reaches another; its losses end it some day
+            logger.exception("broken run could not be ended", extra=context)
 
     async def _under_lease(self, run: Run) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Base64Bytes, Field
 
 from services.wire.base import Reply, Request
 from services.wire.tasks import FileChange
@@ -14,11 +14,15 @@ Path = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class OpenRequest(Request):
-    """`POST /open`: bring the work tree to where a run starts. `commit` None means an empty scratch tree."""
+    """`POST /open`: bring the work tree to where a run starts. `commit` None means an empty scratch tree.
+
+    `delivered` is the commit of an earlier task's changes that reached the user: a tree like it has none of its own.
+    """
 
     remote: str | None
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40,64}$")] | None
     start: Literal["workspace", "fresh"] = "workspace"
+    delivered: Annotated[str, Field(pattern=r"^[0-9a-f]{40,64}$")] | None = None
 
 
 class OpenReply(Reply):
@@ -162,13 +166,13 @@ class TextReply(Reply):
 class ChangesReply(Reply):
     """`GET /changes`: the work tree against the commit the run started from, committed under `refs/moorage/`.
 
-    `patch` is `git diff --binary`, base64 of its bytes, for `git apply`.
+    `patch` is the bytes of `git diff --binary`, for `git apply`; on the wire in base64.
     """
 
     base: str
     commit: str
     files: list[FileChange]
-    patch: str
+    patch: Base64Bytes
 
 
 class AgentHealth(Reply):

@@ -67,7 +67,7 @@ async def test_a_newer_run_ends_the_command_of_an_older_one_before_it_acts(agent
             agent.raw("POST", "/exec", {"command": "touch begun; while true; do date > beat; sleep 0.01; done"}, run=1)
         )
         await until(agent.root / "begun")
-        newer = await agent.post("/exec", run=2, command="rm beat; sleep 0.1; ls")
+        newer = await agent.post("/exec", run=2, command="rm -f beat; sleep 0.1; ls")
 
     assert newer["output"] == "begun\n"
     assert old.result().json()["error"]["code"] == "stale_run"

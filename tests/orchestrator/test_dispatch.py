@@ -21,6 +21,7 @@ class Doer:
         self.act = act
         self.began: asyncio.Queue[Run] = asyncio.Queue()
         self.lost: list[Run] = []
+        self.endable = True
 
     async def carry_out(self, run: Run) -> None:
         self.began.put_nowait(run)
@@ -35,6 +36,8 @@ class Doer:
         await self.finish(run, TaskStatus.CANCELLED)
 
     async def broken(self, run: Run) -> None:
+        if not self.endable:
+            raise ValueError("no")
         await self.finish(run, TaskStatus.FAILED)
 
     async def abandoned(self, lost: LostTask) -> None:
@@ -170,3 +173,19 @@ async def test_a_task_that_kills_every_process_is_given_up(stores: Stores) -> No
         )
     async with dispatching(stores, nothing):
         assert await ended(stores, run.task_id) is TaskStatus.FAILED
+
+
+async def test_a_run_that_cannot_even_be_ended_harms_no_other(stores: Stores) -> None:
+    async def explode(run: Run) -> None:
+        if run.request.query == "bad":
+            raise ZeroDivisionError
+
+    bad = await stores.queue("https://host/o/1", "bad")
+    good = await stores.queue("https://host/o/2", "good")
+    async with dispatching(stores, explode) as doer:
+        doer.endable = False
+        assert await ended(stores, good) is TaskStatus.SUCCEEDED
+        assert await ended(stores, await stores.queue("https://host/o/3", "later")) is TaskStatus.SUCCEEDED
+    row = await stores.tasks.get(bad)
+    assert row is not None
+    assert row.status is TaskStatus.RUNNING

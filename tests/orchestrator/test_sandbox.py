@@ -1,6 +1,7 @@
 """What an agent can see, tried from inside, and that each wall is the one flag it is said to be."""
 
 import os
+import platform
 import select
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from services.orchestrator.runtimes import sandbox
+from services.orchestrator.runtimes import sandbox, seccomp
 
 pytestmark = pytest.mark.sandbox
 
@@ -31,13 +32,13 @@ class Host:
     port: int
     pid: int
 
-    def inside(self, script: str, change: Change = lambda flags: flags) -> str:
+    def inside(self, script: str, change: Change = lambda flags: flags, *, filtered: bool = True) -> str:
         """What a Python script prints in the sandbox."""
         flags = change(sandbox.flags(self.mounts, {"PATH": sandbox.search_path()}))
-        with sandbox.sealed(flags) as descriptor:
+        with sandbox.sealed(flags, filtered=filtered) as sealed:
             done = subprocess.run(
-                ["bwrap", "--args", str(descriptor), "--", "python3", "-c", script],
-                pass_fds=(descriptor,),
+                [*sealed.argv, "--", "python3", "-c", script],
+                pass_fds=sealed.descriptors,
                 capture_output=True,
                 text=True,
                 timeout=30,
@@ -90,7 +91,7 @@ def with_mount(path: Path) -> Change:
     """The flags, and one mount more, where the host has it."""
 
     def change(flags: list[str]) -> list[str]:
-        place = flags.index("--remount-ro")
+        place = len(flags) - flags[::-1].index("--remount-ro") - 1
         return [*flags[:place], "--ro-bind", str(path), str(path), *flags[place:]]
 
     return change
@@ -202,3 +203,28 @@ def test_the_sandbox_dies_with_what_started_it(host: Host) -> None:
     ended, _, _ = select.select([watch], [], [], 10)
     os.close(watch)
     assert ended
+
+
+def test_the_hosts_kernel_settings_cannot_be_changed(host: Host) -> None:
+    path = Path("/proc/sys/vm/swappiness")
+    before = path.read_text()
+    script = f"open({str(path)!r}, 'w').write({before!r})"
+    assert "Read-only file system" in host.inside(script)
+    if os.geteuid() == 0:  # whose sandboxed processes are the host's root to the kernel
+        assert host.inside(script, lambda flags: _less(flags, ["--remount-ro", "/proc"])) == ""
+
+
+def _less(flags: list[str], part: list[str]) -> list[str]:
+    place = next(i for i in range(len(flags)) if flags[i : i + len(part)] == part)
+    return flags[:place] + flags[place + len(part) :]
+
+
+@pytest.mark.parametrize("name", ["keyctl", "add_key", "pidfd_getfd"])
+def test_system_calls_no_tool_needs_are_refused(host: Host, name: str) -> None:
+    script = (
+        "import ctypes, errno; libc = ctypes.CDLL(None, use_errno=True);"
+        f"libc.syscall({seccomp.NUMBERS[platform.machine()][name]}, 0, 0, 0, 0, 0);"
+        "print(errno.errorcode.get(ctypes.get_errno(), 'worked'))"
+    )
+    assert host.inside(script) == "EPERM"
+    assert host.inside(script, filtered=False) != "EPERM"

@@ -20,7 +20,7 @@ from services.orchestrator.store.tasks import TaskRow, TaskStore
 from services.wire.base import WORKSPACE_PATTERN, TaskId, WorkspaceId
 from services.wire.errors import ErrorCode
 from services.wire.events import EventKind
-from services.wire.tasks import CancelReply, TaskPage, TaskResult, TaskStatus
+from services.wire.tasks import CancelReply, TaskPage, TaskResult, TaskStatus, TaskView
 
 router = APIRouter(prefix="/tasks", dependencies=[Depends(caller)], tags=["tasks"])
 
@@ -82,6 +82,14 @@ async def read_diff(task_id: str, parts: Parts) -> Response:
     task = await existing(parts["tasks"], task_id)
     patch = await parts["tasks"].attachment(task.id, EventKind.WORKSPACE_SAVED)
     return Response(patch or b"", media_type="text/x-diff")
+
+
+@router.post("/{task_id}/delivered")
+async def mark_delivered(task_id: str, parts: Parts) -> TaskView:
+    """Say that the task's changes were taken: the next task of its workspace starts from the repository again."""
+    task = await existing(parts["tasks"], task_id)
+    await parts["tasks"].delivered(task.id)
+    return view_of(task)
 
 
 @router.post("/{task_id}/cancel")

@@ -214,8 +214,9 @@ def _finished(draft: _Draft, endpoint: Endpoint) -> Turn:
         for index, call in sorted(draft.calls.items())
     )
     turn = Turn("".join(draft.text), "".join(draft.reasoning), calls, draft.finish or "stop", draft.usage)
-    if draft.finish is None and not turn.text and not calls:
-        raise ModelNonsense(f"The model endpoint {endpoint.shown} sent no completion; is it an OpenAI-compatible /v1?")
+    if draft.finish is None:
+        what = "broke off its answer" if turn.text or calls else "sent no completion"
+        raise ModelNonsense(f"The model endpoint {endpoint.shown} {what}; is it an OpenAI-compatible /v1?")
     return turn
 
 

@@ -93,7 +93,10 @@ class Opening:
         # A ref that is asked for by name is a new start; what an earlier task left is set aside, not lost.
         start = "fresh" if run.request.ref else run.request.start
         request = OpenRequest(
-            remote=mirror.remote if mirror else None, commit=mirror.commit if mirror else None, start=start
+            remote=mirror.remote if mirror else None,
+            commit=mirror.commit if mirror else None,
+            start=start,
+            delivered=run.delivered,
         )
         opened = await AgentClient(agent.address, run.run_no).open(request)
         return WorkspaceData(

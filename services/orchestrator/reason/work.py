@@ -1,7 +1,6 @@
 """One claimed run from its first event to its last. Knows no lease: whoever calls it keeps that."""
 
 import asyncio
-import base64
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -20,10 +19,11 @@ from services.orchestrator.runtimes.base import Observed
 from services.orchestrator.store.database import DatabaseUnavailable
 from services.orchestrator.store.inbox import Inbox
 from services.orchestrator.store.tasks import LostTask, Run, TaskStore
+from services.wire.base import TaskId
 from services.wire.errors import ErrorCode, ErrorInfo
 from services.wire.events import EventKind
 from services.wire.hub import Grant
-from services.wire.tasks import ModelInfo, TaskStatus
+from services.wire.tasks import ModelInfo, TaskResult, TaskStatus
 
 READ_TOOL = "filesystem__read_file"
 """The hub's tool that reads the files a caller names."""
@@ -68,10 +68,11 @@ class Work:
         await self.conclude(record, Outcome(status=TaskStatus.CANCELLED, error=error))
 
     async def broken(self, run: Run) -> None:
-        """End a run that failed in a way nobody foresaw; the log has the reason."""
-        record = await Record.load(run, self._store, self._inbox)
+        """End a run that failed in a way nobody foresaw, with nothing that could fail again; the log has the reason."""
+        events = await self._store.log(run.task_id)
         message = "The task failed for an internal reason; the orchestrator's log names it under this task's id."
-        await self.conclude(record, _failed(ErrorInfo(code=ErrorCode.INTERNAL, message=message)))
+        outcome = _failed(ErrorInfo(code=ErrorCode.INTERNAL, message=message))
+        await self._finish(run.task_id, run.run_no, evidence.result(run.task_id, run.workspace_id, events, outcome))
 
     async def abandoned(self, lost: LostTask) -> None:
         """End a task whose runs vanished, or vanished after someone cancelled it."""
@@ -85,9 +86,7 @@ class Work:
             message = "The processes that ran this task died each time; look at their logs, then send it again."
             outcome = _failed(ErrorInfo(code=ErrorCode.INTERNAL, message=message))
         final = evidence.result(lost.task_id, lost.workspace_id, events, outcome)
-        await self._store.finish(
-            lost.task_id, lost.run_no, outcome.status, final.model_dump(mode="json", by_alias=True)
-        )
+        await self._finish(lost.task_id, lost.run_no, final)
 
     async def conclude(self, record: Record, outcome: Outcome) -> None:
         """Save the tree and finish the task with its evidence."""
@@ -97,8 +96,11 @@ class Work:
                 outcome = outcome.model_copy(update={"status": TaskStatus.FAILED, "error": saved.error})
         run = record.run
         final = evidence.result(run.task_id, run.workspace_id, record.events, outcome)
+        await self._finish(run.task_id, run.run_no, final, step=record.step)
+
+    async def _finish(self, task_id: TaskId, run_no: int, final: TaskResult, *, step: int = 0) -> None:
         data = final.model_dump(mode="json", by_alias=True)
-        await self._store.finish(run.task_id, run.run_no, outcome.status, data, step=record.step)
+        await self._store.finish(task_id, run_no, final.status, data, step=step)
 
     async def _attempt(self, record: Record) -> Outcome:
         await self._started(record)
@@ -171,8 +173,7 @@ class Work:
             return saved
         wanted = record.run.request.deliver == "patch"
         saved = SavedData(commit=changes.commit, files=changes.files, patch=wanted)
-        patch = base64.b64decode(changes.patch) if wanted else None
-        await record.add(EventKind.WORKSPACE_SAVED, saved, attachment=patch)
+        await record.add(EventKind.WORKSPACE_SAVED, saved, attachment=changes.patch if wanted else None)
         return saved
 
 

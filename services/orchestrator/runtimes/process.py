@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +29,13 @@ from services.wire.errors import ErrorCode
 START_LIMIT_S = 30.0
 STOP_GRACE_S = 3.0
 PROBE_LIMIT_S = 10.0
+LOG_BYTES = 8 * 1024 * 1024
+"""Most an agent's log holds of one start."""
+LOG_SHOWN_BYTES = 1024 * 1024
+"""Most of a log's end that is read to be shown."""
 
-AGENT = (sys.executable, "-m", "services.agent.main")
+AGENT = (sys.executable, "-I", "-m", "services.agent.main")
+"""-I: the current directory and the agent's home belong to the repository, and no module may come from there."""
 
 
 class AgentFailed(ServiceError):
@@ -98,13 +102,14 @@ class ProcessRuntime:
 
     @contextlib.asynccontextmanager
     async def serve(self) -> AsyncIterator["ProcessRuntime"]:
-        """End every agent on the way out."""
-        try:
-            yield self
-        finally:
-            async with asyncio.TaskGroup() as group:
-                for workspace_id in list(self._children):
-                    group.create_task(self.stop(workspace_id), name=f"stop-{workspace_id}")
+        """Write the agents' logs, and end every agent on the way out."""
+        async with asyncio.TaskGroup() as self._writers:
+            try:
+                yield self
+            finally:
+                async with asyncio.TaskGroup() as group:
+                    for workspace_id in list(self._children):
+                        group.create_task(self.stop(workspace_id), name=f"stop-{workspace_id}")
 
     async def ensure(self, spec: AgentSpec, epoch: int) -> Observed:
         """See `Runtime.ensure`."""
@@ -136,7 +141,7 @@ class ProcessRuntime:
         """See `Runtime.delete`."""
         async with self._lock(workspace_id):
             await self._end(workspace_id)
-            await asyncio.to_thread(shutil.rmtree, self._disk(workspace_id), ignore_errors=True)
+            await _remove(self._disk(workspace_id))
             self._log_path(workspace_id).unlink(missing_ok=True)
 
     async def logs(self, workspace_id: WorkspaceId, tail: int) -> list[str]:
@@ -160,27 +165,29 @@ class ProcessRuntime:
         return Observed(workspace_id, child.epoch, Phase.FAILED, child.address, child.egress, detail)
 
     async def _start(self, workspace_id: WorkspaceId, epoch: int) -> Child:
-        folder = self._run / workspace_id.removeprefix("ws-")[:12]
+        folder = self._run / workspace_id.removeprefix("ws-")
         mounts = sandbox.Mounts(
             self._disk(workspace_id) / "tree", self._disk(workspace_id) / "home", folder / "egress", folder / "etc"
         )
         await asyncio.to_thread(_make_folders, folder, mounts, self._log_path(workspace_id).parent)
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(contextlib.closing(_listen(folder / "agent.sock")))
-            log = stack.enter_context(self._log_path(workspace_id).open("wb"))
             settings = {"AGENT_WORKSPACE_ID": workspace_id, "AGENT_FD": str(listener.fileno()), "LANG": "C.UTF-8"}
             command = self._confined(mounts, settings, stack) if self._confines else self._open(mounts, settings)
             # From the event loop's own thread: the kernel's parent-death signal belongs to the spawning thread.
             process = await asyncio.create_subprocess_exec(
                 *command.argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
                 env={**command.environment, **self._mark},
                 pass_fds=(listener.fileno(), *command.descriptors),
                 start_new_session=True,
                 cwd="/",
             )
+        assert process.stdout is not None
+        writing = write_log(process.stdout, self._log_path(workspace_id))
+        self._writers.create_task(writing, name=f"log-{workspace_id}")
         return Child(epoch, process, folder, mounts.egress / "egress.sock")
 
     @property
@@ -194,11 +201,9 @@ class ProcessRuntime:
             "AGENT_HOME": str(sandbox.HOME),
             "AGENT_EGRESS_SOCKET": str(sandbox.RUN / "egress.sock"),
             "PATH": sandbox.search_path(),
-            "PYTHONPATH": str(sandbox.SERVICES.parent),
         }
-        flags = stack.enter_context(sandbox.sealed(sandbox.flags(mounts, inside)))
-        argv = ("bwrap", "--args", str(flags), "--", *AGENT)
-        return Command(argv, {"PATH": sandbox.search_path()}, (flags,))
+        sealed = stack.enter_context(sandbox.sealed(sandbox.flags(mounts, inside)))
+        return Command((*sealed.argv, "--", *AGENT), {"PATH": sandbox.search_path()}, sealed.descriptors)
 
     def _open(self, mounts: sandbox.Mounts, settings: dict[str, str]) -> Command:
         environment = {
@@ -210,7 +215,6 @@ class ProcessRuntime:
             "AGENT_EGRESS_SOCKET": str(mounts.egress / "egress.sock"),
             "AGENT_PROXY_PORT": "0",
             "PATH": sandbox.search_path(),
-            "PYTHONPATH": str(sandbox.SERVICES.parent),
         }
         return Command(AGENT, environment, ())
 
@@ -250,11 +254,13 @@ async def _exit_is_failure(process: asyncio.subprocess.Process) -> None:
 
 def _listen(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    path.chmod(0o600)
-    listener.listen(128)
-    return listener
+    with contextlib.ExitStack() as undo:
+        listener = undo.enter_context(contextlib.closing(socket.socket(socket.AF_UNIX)))
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(128)
+        undo.pop_all()
+        return listener
 
 
 def _make_folders(folder: Path, mounts: sandbox.Mounts, logs: Path) -> None:
@@ -263,9 +269,36 @@ def _make_folders(folder: Path, mounts: sandbox.Mounts, logs: Path) -> None:
     sandbox.write_etc(mounts.etc)
 
 
+async def write_log(stream: asyncio.StreamReader, path: Path) -> None:
+    """Copy what an agent says into its log until it has said `LOG_BYTES`; what comes later is read and dropped."""
+    left = LOG_BYTES
+    with path.open("wb", buffering=0) as log:
+        while chunk := await stream.read(65536):
+            with contextlib.suppress(OSError):  # a full disk ends a log, not an agent
+                log.write(chunk[:left])
+            left -= min(left, len(chunk))
+
+
 def _last_lines(path: Path, tail: int) -> list[str]:
     try:
-        with path.open(encoding="utf-8", errors="replace") as log:
-            return [line.rstrip("\n") for line in deque(log, maxlen=tail)]
+        with path.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_SHOWN_BYTES))
+            text = log.read(LOG_SHOWN_BYTES).decode(errors="replace")
     except FileNotFoundError:
         return []
+    return text.splitlines()[-tail:]
+
+
+async def _remove(folder: Path) -> None:
+    """Remove a hostile tree, however deep and whatever its modes.
+
+    Raises:
+        ServiceError: something is left; the message names the folder.
+    """
+    # Programs, not shutil: it recurses, and a tree can be deeper than Python's stack.
+    for argv in (("chmod", "-R", "u+rwX", "--", str(folder)), ("rm", "-rf", "--one-file-system", "--", str(folder))):
+        nowhere = asyncio.subprocess.DEVNULL
+        process = await asyncio.create_subprocess_exec(*argv, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+        code = await process.wait()
+    if code != 0:
+        raise ServiceError(ErrorCode.INTERNAL, f"{folder} cannot be removed whole; remove the rest of it by hand.")

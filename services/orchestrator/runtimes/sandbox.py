@@ -5,11 +5,14 @@ Source of the flags: `bwrap(1)` 0.8. The namespaces make everything but the name
 
 import contextlib
 import os
+import platform
 import sys
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from services.orchestrator.runtimes import seccomp
 
 SERVICES = Path(__file__).resolve().parents[2]
 """The `services` package, which is all of the program's source that an agent sees."""
@@ -18,6 +21,10 @@ WORKSPACE = Path("/workspace")
 HOME = Path("/home/agent")
 RUN = Path("/run/moorage")
 UID = 1000
+
+SCRATCH = ("/tmp", "/run", "/home")  # noqa: S108 - the sandbox's own
+SCRATCH_BYTES = 2 * 1024**3
+"""Most that each of them holds, in memory."""
 
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = ("alternatives", "ca-certificates", "ca-certificates.conf", "ssl", "pki", "ld.so.cache", "ld.so.conf",
@@ -62,7 +69,9 @@ def flags(mounts: Mounts, environment: dict[str, str]) -> list[str]:
         *("--uid", str(UID), "--gid", str(UID), "--hostname", "moorage", "--disable-userns"),
         *("--cap-drop", "ALL"),
         *_system(),
-        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run", "--tmpfs", "/home"),  # noqa: S108
+        # For root's stack the agent is the host's root to the kernel, and /proc/sys is the host's: never writable.
+        *("--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"),
+        *(part for place in SCRATCH for part in ("--size", str(SCRATCH_BYTES), "--tmpfs", place)),
         *_etc(mounts.etc),
         *_program(),
         *("--ro-bind", str(mounts.egress), str(RUN)),
@@ -72,12 +81,33 @@ def flags(mounts: Mounts, environment: dict[str, str]) -> list[str]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """The beginning of a bwrap command line that tells nothing, and the descriptors it reads the rest from."""
+
+    argv: tuple[str, ...]
+    descriptors: tuple[int, ...]
+
+
 @contextlib.contextmanager
-def sealed(flags: list[str]) -> Iterator[int]:
-    """Yield a descriptor that bwrap reads `flags` from: its command line can be seen inside, with every host path."""
-    descriptor = os.memfd_create("bwrap-args")
+def sealed(flags: list[str], *, filtered: bool = True) -> Iterator[Sealed]:
+    """Put `flags` and the system call filter where bwrap reads them; its command line can be seen inside."""
+    program = seccomp.program(platform.machine()) if filtered else None
+    with contextlib.ExitStack() as stack:
+        descriptors = []
+        if program is not None:
+            descriptors.append(stack.enter_context(_in_memory("seccomp", program)))
+            flags = ["--seccomp", str(descriptors[0]), *flags]
+        data = b"".join(os.fsencode(flag) + b"\0" for flag in flags)
+        descriptors.append(stack.enter_context(_in_memory("arguments", data)))
+        yield Sealed(("bwrap", "--args", str(descriptors[-1])), tuple(descriptors))
+
+
+@contextlib.contextmanager
+def _in_memory(name: str, data: bytes) -> Iterator[int]:
+    descriptor = os.memfd_create(name)
     try:
-        os.write(descriptor, b"".join(os.fsencode(flag) + b"\0" for flag in flags))
+        os.write(descriptor, data)
         os.lseek(descriptor, 0, os.SEEK_SET)
         yield descriptor
     finally:
@@ -121,4 +151,4 @@ def search_path() -> str:
 def probe() -> list[str]:
     """Return a command that succeeds only where sandboxes can be made."""
     return ["bwrap", *NAMESPACES, "--uid", str(UID), "--gid", str(UID), "--disable-userns", "--cap-drop", "ALL",
-            *_system(), "--proc", "/proc", "--dev", "/dev", "true"]  # fmt: skip
+            *_system(), "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "true"]  # fmt: skip

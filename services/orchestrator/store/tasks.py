@@ -64,6 +64,7 @@ class Run:
     canonical: str | None
     fetch_url: str | None
     kind: str
+    delivered: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,11 @@ class TaskStore:
             cursor = await connection.execute(SQL["cancel"], {"task_id": task_id, "data": data})
             row = await cursor.fetchone()
         return TaskStatus(row[0]) if row else None
+
+    async def delivered(self, task_id: TaskId) -> None:
+        """Record that a task's changes have reached the user, so that its workspace need not go on with them."""
+        async with self._database.connection() as connection:
+            await connection.execute(SQL["delivered"], {"task_id": task_id})
 
     async def lost(self) -> list[LostTask]:
         """Tasks that no run may claim any more although they are not finished."""

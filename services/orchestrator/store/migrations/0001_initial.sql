@@ -4,6 +4,7 @@ create table workspaces (
     id            text primary key check (id ~ '^ws-[0-9a-f]{20}$'),
     canonical     text,                        -- null: a scratch workspace
     fetch_url     text,
+    delivered     text,                        -- commit of the newest changes that are known to have reached the user
     kind          text not null check (kind in ('remote', 'local', 'scratch')),
     run_no        bigint not null default 0,
     state         text not null default 'created'

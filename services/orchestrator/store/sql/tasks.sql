@@ -34,7 +34,7 @@ with candidate as (
     set run_no = w.run_no + 1, last_used_at = now()
     from candidate
     where w.id = candidate.workspace_id
-    returning w.id, w.run_no, w.canonical, w.fetch_url, w.kind
+    returning w.id, w.run_no, w.canonical, w.fetch_url, w.kind, w.delivered
 )
 update tasks
 set status = 'running', run_no = fence.run_no, lease_until = now() + %(lease)s,
@@ -42,7 +42,7 @@ set status = 'running', run_no = fence.run_no, lease_until = now() + %(lease)s,
 from candidate join fence on fence.id = candidate.workspace_id
 where tasks.id = candidate.id
 returning tasks.id::text as task_id, tasks.workspace_id, tasks.run_no, tasks.request, tasks.created_at,
-          fence.canonical, fence.fetch_url, fence.kind;
+          fence.canonical, fence.fetch_url, fence.kind, fence.delivered;
 
 -- name: renew
 update tasks
@@ -121,6 +121,19 @@ select task.status from task, note;
 select id::text as task_id, workspace_id, run_no, cancel_at is not null as cancelled
 from tasks
 where status = 'running' and lease_until < now() and (losses >= max_losses or cancel_at is not null);
+
+-- name: delivered
+update workspaces w
+set delivered = saved.commit
+from (
+    select t.workspace_id, e.data ->> 'commit' as commit
+    from tasks t join events e on e.task_id = t.id
+    where t.id = %(task_id)s and e.kind = 'workspace.saved'
+    order by e.seq desc
+    limit 1
+) saved
+where w.id = saved.workspace_id
+returning w.id;
 
 -- name: next_expiry
 select extract(epoch from min(lease_until) - now())::float as seconds from tasks where status = 'running';
