@@ -16,7 +16,8 @@ from services.local.cli_errors import CliError, ExitCode, Refusal, Refused, Unre
 from services.local.cli_terminal import Terminal, one_line
 from services.local.client import Api
 from services.local.follow import Follower
-from services.local.home import Home
+from services.local.home import Home, environment
+from services.local.model_settings import advice, ignored
 
 if TYPE_CHECKING:
     from services.local.render import Progress
@@ -98,6 +99,8 @@ class Run:
         with self._events_file() as events, self._terminal.spinner() as spinner:
             self._waiting = spinner.say
             api, accepted = self._submit()
+            if api.server.home is not None and (names := ignored(api.server.home, environment())):
+                self._terminal.warn(advice(names))
             task_id = accepted["task_id"]
             if self._wanted.detach:
                 return self._detached(accepted)

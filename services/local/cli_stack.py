@@ -12,7 +12,8 @@ from services.local.cli_settings import Server
 from services.local.cli_terminal import Style, Terminal, one_line
 from services.local.client import Api
 from services.local.errors import LocalError
-from services.local.home import Home
+from services.local.home import Home, environment
+from services.local.model_settings import advice, ignored
 from services.local.render import describe_model, seconds
 from services.wire.health import Health
 from services.wire.tasks import ModelInfo
@@ -43,6 +44,8 @@ def up(terminal: Terminal, *, detach: bool, runtime: str | None, port: int | Non
                 running = stack.up(home, port=port, runtime=runtime, progress=spinner.say)
             if not running.started:
                 terminal.note("the stack is up already")
+                if names := ignored(home, environment()):
+                    terminal.warn(advice(names))
             terminal.out(running.address)
             return ExitCode.DONE
         return _foreground(terminal, home, runtime=runtime, port=port)

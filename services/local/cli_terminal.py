@@ -93,6 +93,10 @@ class Terminal:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
 
+    def warn(self, text: str) -> None:
+        """Write what the person should know although all goes on."""
+        self.note(self.style(one_line(f"warning: {text}", 400), "yellow"))
+
     def style(self, text: str, *styles: Style, on: Literal["out", "err"] = "err") -> str:
         """Return text in a style, where that stream is a terminal that shows it."""
         tty = self.out_is_tty if on == "out" else self.err_is_tty

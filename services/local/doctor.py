@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from services.local.errors import LocalError
 from services.local.home import Home, environment
+from services.local.model_settings import advice, ignored
 from services.local.postgres import binaries
 from services.local.programs import git_version, install_line, output_of, sandbox_problem, sandbox_remedy
 from services.local.stack import StackStatus, choose_port, status
@@ -60,9 +61,9 @@ def examine(home: Home, *, port: int | None = None) -> list[Check]:
         check_home(home),
         check_port(choose_port(port, env), running),
         check_postgres(env),
-        check_model(env),
+        check_model(env, up=running.up),
     ]
-    return checks + check_stack(home, running)
+    return [*checks, *check_stack(home, running), *check_settings(home, running, env)]
 
 
 def check_python() -> Check:
@@ -155,20 +156,22 @@ def _check_database(url: str) -> Check:
     return Check("postgres", CheckState.OK, f"DATABASE_URL, Postgres {version}")
 
 
-def check_model(env: Mapping[str, str]) -> Check:
-    """Which kind of model will answer, and whether a configured endpoint does."""
-    hint = "export GPT_OSS_URL=http://127.0.0.1:8000, or export LLM_API_KEY=..."
+def check_model(env: Mapping[str, str], *, up: bool = False) -> Check:
+    """Which kind of model will answer, and whether a configured endpoint does; a stack that is up must hear of it."""
+    restart = "; then ./moorage down, and run again" if up else ""
+    hint = f"export GPT_OSS_URL=http://127.0.0.1:8000, or export LLM_API_KEY=...{restart}"
     if url := env.get("GPT_OSS_URL"):
-        return _check_endpoint(url, env.get("LLM_API_KEY"))
+        return _check_endpoint(
+            url, env.get("LLM_API_KEY"), f"start that server, correct GPT_OSS_URL or unset it{restart}"
+        )
     if env.get("LLM_API_KEY"):
         return Check("model", CheckState.OK, "LLM_API_KEY is set")
     return Check("model", CheckState.WARN, "no endpoint is set; the offline engine answers and writes no code", hint)
 
 
-def _check_endpoint(url: str, key: str | None) -> Check:
+def _check_endpoint(url: str, key: str | None, remedy: str) -> Check:
     models = f"{url.rstrip('/').removesuffix('/v1')}/v1/models"
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    remedy = "start that server, correct GPT_OSS_URL or unset it"
     try:
         answer = httpx.get(models, headers=headers, timeout=_LIMIT_S)
         names = [str(entry["id"]) for entry in answer.raise_for_status().json()["data"]]
@@ -197,6 +200,12 @@ def check_stack(home: Home, running: StackStatus) -> list[Check]:
     }
     parts = [Check(f"stack: {name}", states[part.state], part.detail) for name, part in health.parts.items()]
     return [Check("stack", states[health.status], f"up at {running.address}"), *parts]
+
+
+def check_settings(home: Home, running: StackStatus, env: Mapping[str, str]) -> list[Check]:
+    """Whether a running stack has the model settings of this environment; nothing is said when it does."""
+    names = ignored(home, env) if running.up else []
+    return [Check("stack: settings", CheckState.WARN, advice(names), "./moorage down")] if names else []
 
 
 def _install(package: str) -> str:

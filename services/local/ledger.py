@@ -37,6 +37,8 @@ class Ledger(BaseModel):
     hub_port: int
     runtime: str
     database: str
+    model: dict[str, str] | None = None
+    """Digests of the model settings it was started with."""
     since: datetime
     ready: bool = False
     children: dict[str, Entry] = {}

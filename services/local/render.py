@@ -141,8 +141,7 @@ class Progress:
         if data.get("isolation") == "none" and not self._warned:
             self._warned = True
             why = f" ({data['why']})" if data.get("why") else ""
-            warning = f"warning: the agent runs without isolation{why}: it can read and change your files"
-            self._terminal.note(self._terminal.style(one_line(warning, 400), "yellow"))
+            self._terminal.warn(f"the agent runs without isolation{why}: it can read and change your files")
         self._waiting("opening the repository")
 
     def _workspace(self, data: dict[str, Any]) -> None:
@@ -157,7 +156,7 @@ class Progress:
                 edits = " with your uncommitted changes" if data.get("dirty") else ""
                 self._say(self._terminal.style(f"  from commit {base.commit[:10]}{edits}{late}", "dim"))
         for path in data.get("files_missing") or []:
-            self._terminal.note(self._terminal.style(one_line(f"warning: no file {path}", 300), "yellow"))
+            self._terminal.warn(f"no file {path}")
         self._waiting("thinking")
 
     def _turn(self, data: dict[str, Any]) -> None:
@@ -185,8 +184,7 @@ class Progress:
         self._waiting("thinking")
 
     def _budget(self, data: dict[str, Any]) -> None:
-        text = str(data.get("message") or "the budget is nearly used up")
-        self._terminal.note(self._terminal.style(one_line(f"warning: {text}", 400), "yellow"))
+        self._terminal.warn(str(data.get("message") or "the budget is nearly used up"))
 
 
 def describe_event(event: Event, width: int) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from services.chassis.app import VERSION
 from services.chassis.concurrency import first_failure, guarded
 from services.chassis.logs import JsonFormatter
-from services.local import services
+from services.local import model_settings, services
 from services.local.child import Backoff, Child, ChildSpec, rotate
 from services.local.errors import LocalError
 from services.local.home import Home, environment
@@ -103,6 +103,7 @@ class Stack:
             hub_port=doors.hub_port,
             runtime=runtime,
             database="DATABASE_URL" if env.get("DATABASE_URL") else "embedded",
+            model=model_settings.digests(home, env),
             since=datetime.now(UTC),
         )
         self._ledger.write(home)

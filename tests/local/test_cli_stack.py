@@ -1,17 +1,20 @@
 """Commands on this machine, and what `up` says of a stack that answers."""
 
 import json
+import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from services.local import cli_stack
+from services.local import cli_stack, ledger
 from services.local.__main__ import main
 from services.local.cli_settings import Server, running_server
 from services.local.cli_terminal import Terminal
 from services.local.home import Home
+from services.local.model_settings import digests
 from services.local.processes import Process
 from tests.local.conftest import OrchestratorDouble
 
@@ -73,6 +76,42 @@ def test_a_ledger_counts_only_while_its_supervisor_lives(home: Home) -> None:
         assert running_server(home) == Server("http://127.0.0.1:1", home.token, home)
         process.communicate(b"\n", timeout=10)
     assert running_server(home) is None
+
+
+def test_a_warm_stack_with_other_model_settings_is_said_on_stderr_and_a_missing_one_is_not(
+    home: Home, orchestrator: OrchestratorDouble, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MOORAGE_URL")
+    for name in ("GPT_OSS_URL", "LLM_API_KEY", "ORCHESTRATOR_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    me = Process.find(os.getpid())
+    assert me is not None
+    home.prepare()
+    ledger.Ledger(
+        version="1",
+        supervisor=ledger.Entry(pid=me.pid, started=me.started),
+        address=orchestrator.url,
+        port=1,
+        hub_port=2,
+        runtime="process",
+        database="embedded",
+        model=digests(home, {"GPT_OSS_URL": "http://one", "LLM_API_KEY": "very-secret"}),
+        since=datetime.now(UTC),
+        ready=True,
+    ).write(home)
+    assert "very-secret" not in home.stack_file.read_text()
+    told = (
+        "warning: the stack was started with other model settings; "
+        "./moorage down first, then run again to use GPT_OSS_URL\n"
+    )
+    for url, expected in ((None, ""), ("http://one", ""), ("http://two", told)):
+        if url:
+            monkeypatch.setenv("GPT_OSS_URL", url)
+        orchestrator.will_succeed()
+        assert main(["run", "q", "--quiet"]) == 0
+        assert capsys.readouterr().err == expected
+        assert main(["up", "--detach"]) == 0
+        assert capsys.readouterr().err == f"the stack is up already\n{expected}"
 
 
 def test_a_ledger_that_is_none_counts_as_no_stack(home: Home) -> None:

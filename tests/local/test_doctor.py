@@ -162,6 +162,18 @@ def test_the_parts_of_a_running_stack_are_checks(endpoint: str, tmp_path: Path) 
     ]
 
 
+def test_a_running_stack_with_other_model_settings_is_a_warning_that_says_down(tmp_path: Path) -> None:
+    home = Home.find(tmp_path / "home")
+    home.prepare()
+    home.stack_file.write_text('{"model": {}}', encoding="utf-8")
+    env = {"GPT_OSS_URL": "http://127.0.0.1:1"}
+    (check,) = doctor.check_settings(home, StackStatus(up=True), env)
+    assert (check.state, check.remedy) == (CheckState.WARN, "./moorage down")
+    assert doctor.check_settings(home, StackStatus(up=True), {}) == []
+    assert "./moorage down" in str(doctor.check_model({}, up=True).remedy)
+    assert "./moorage down" in str(doctor.check_model(env, up=True).remedy)
+
+
 @pytest.mark.parametrize("endpoint", [b"nonsense"], indirect=True)
 def test_a_stack_that_answers_nonsense_fails(endpoint: str, tmp_path: Path) -> None:
     (check,) = doctor.check_stack(Home.find(tmp_path / "home"), StackStatus(up=True, address=endpoint))
