@@ -5,6 +5,8 @@ import contextlib
 import logging
 from pathlib import Path
 
+from services.chassis.peers import is_ours
+
 logger = logging.getLogger(__name__)
 
 _CHUNK = 65_536
@@ -40,6 +42,9 @@ class Relay:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            # Without a sandbox other accounts of the machine reach the port; the way out is this repository's only.
+            if not is_ours(writer.get_extra_info("peername"), writer.get_extra_info("sockname")):
+                return
             if self._open >= _CONNECTIONS:
                 writer.write(_BUSY)
                 return

@@ -3,7 +3,7 @@
 import hmac
 import ipaddress
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +11,7 @@ import jwt
 from starlette.requests import HTTPConnection
 
 from services.chassis.errors import ServiceError
+from services.chassis.peers import Address, is_ours
 from services.wire.errors import ErrorCode
 
 _ALGORITHM = "HS256"
@@ -63,9 +64,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def from_own_loopback(connection: HTTPConnection) -> bool:
-    """Whether a request came over loopback, for a loopback host, and not from a foreign page in a browser."""
-    peer = connection.client
+def from_own_loopback(connection: HTTPConnection, ours: Callable[[Address, Address], bool] = is_ours) -> bool:
+    """Whether a request came over loopback, for a loopback host, from our own account and no page of another site."""
+    peer, here = connection.client, connection.scope.get("server")
     host = connection.headers.get("host", "")
     origin = connection.headers.get("origin")
     try:
@@ -73,4 +74,7 @@ def from_own_loopback(connection: HTTPConnection) -> bool:
         own_origin = origin is None or urlsplit(origin).netloc == host
     except ValueError:  # as of an address whose bracket is not closed
         return False
-    return peer is not None and is_loopback(peer.host) and is_loopback(name) and own_origin
+    own_site = connection.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+    if peer is None or here is None or not (is_loopback(peer.host) and is_loopback(name) and own_origin and own_site):
+        return False
+    return ours((peer.host, peer.port), (here[0], here[1]))

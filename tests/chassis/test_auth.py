@@ -7,6 +7,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from services.chassis.auth import bearer, from_own_loopback, is_loopback, require_secret, sign, verify
+from services.chassis.peers import Address
 from services.chassis.errors import ServiceError
 
 KEY = "k" * 32
@@ -18,7 +19,25 @@ def connection(peer: str | None = "127.0.0.1", **headers: str) -> HTTPConnection
     """A request from `peer` with these headers."""
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     client = (peer, 5000) if peer is not None else None
-    return HTTPConnection({"type": "http", "headers": raw, "client": client})
+    return HTTPConnection({"type": "http", "headers": raw, "client": client, "server": ("127.0.0.1", 8080)})
+
+
+def anyone(_: Address, __: Address) -> bool:
+    """As if every connection were our own account's."""
+    return True
+
+
+def test_another_account_of_this_machine_is_not_let_in() -> None:
+    assert from_own_loopback(connection(host="localhost"), ours=anyone)
+    assert not from_own_loopback(connection(host="localhost"), ours=lambda *_: False)
+
+
+@pytest.mark.parametrize(
+    ("site", "passes"), [("none", True), ("same-origin", True), ("same-site", False), ("cross-site", False)]
+)
+def test_a_browsers_page_of_another_site_is_not_let_in(site: str, passes: bool) -> None:
+    asked = connection(**{"host": "localhost", "sec-fetch-site": site})
+    assert from_own_loopback(asked, ours=anyone) is passes
 
 
 def test_a_signed_token_is_verified_with_its_claims() -> None:
@@ -119,10 +138,10 @@ FOREIGN = [
 @pytest.mark.parametrize(("peer", "host", "origin"), OWN)
 def test_a_request_of_this_machine_passes(peer: str, host: str, origin: str | None) -> None:
     headers = {"host": host} | ({} if origin is None else {"origin": origin})
-    assert from_own_loopback(connection(peer, **headers))
+    assert from_own_loopback(connection(peer, **headers), ours=anyone)
 
 
 @pytest.mark.parametrize(("peer", "host", "origin"), FOREIGN)
 def test_a_foreign_page_name_or_peer_does_not(peer: str | None, host: str, origin: str | None) -> None:
     headers = {"host": host} | ({} if origin is None else {"origin": origin})
-    assert not from_own_loopback(connection(peer, **headers))
+    assert not from_own_loopback(connection(peer, **headers), ours=anyone)

@@ -4,7 +4,7 @@ from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
 
-from services.chassis.auth import from_own_loopback, require_secret
+from services.chassis.auth import bearer, from_own_loopback, require_secret
 from services.orchestrator.hub import Hub
 from services.orchestrator.model.turn import Model
 from services.orchestrator.reason.opening import Opening
@@ -36,13 +36,13 @@ Parts = Annotated[State, Depends(state)]
 
 
 def caller(request: Request, parts: Parts) -> None:
-    """Let in who has the token, or who is on this machine's loopback while no agent can be.
+    """Let in who has the token, or, without one, our own account on this machine's loopback while no agent is on it.
 
     Raises:
         ServiceError: 401.
     """
     confined = parts["lifecycle"].runtime.capabilities().network
-    if not (confined and from_own_loopback(request)):
+    if bearer(request) is not None or not (confined and from_own_loopback(request)):
         require_secret(request, parts["api_token"])
 
 
