@@ -10,6 +10,7 @@ from openai import AsyncOpenAI
 
 from services.gpt_oss.main import build
 from services.gpt_oss.settings import Settings
+from services.mcp_hub.local_tree import _MESSAGE as SNAPSHOT
 from tests.gpt_oss.hands import Hands
 
 FILES = {
@@ -56,8 +57,19 @@ def hands(tmp_path: Path) -> Hands:
     return Hands(tmp_path)
 
 
-def commit(root: Path, message: str, *, first: bool = False) -> None:
-    identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false"]
+@pytest.fixture
+def dirty(hands: Hands) -> Hands:
+    """The repository as a task sees it whose user has edits: they are one more commit, by the hub."""
+    (hands.root / "docs/guide.md").write_text("# Guide\n\nThe crew decides.\n")
+    (hands.root / "notes.txt").write_text("ahoy\n")
+    commit(hands.root, SNAPSHOT, author=("Moorage", "moorage@localhost"))
+    return hands
+
+
+def commit(
+    root: Path, message: str, *, first: bool = False, author: tuple[str, str] = ("Ada", "ada@example.org")
+) -> None:
+    identity = ["-c", f"user.name={author[0]}", "-c", f"user.email={author[1]}", "-c", "commit.gpgsign=false"]
     if first:
         subprocess.run(["git", "init", "-q", "-b", "main"], cwd=root, check=True)
     subprocess.run(["git", "add", "-A"], cwd=root, check=True)

@@ -59,7 +59,7 @@ class Hands:
             "git__status": lambda a: self._git("status", "--short", "--branch"),
             "git__diff": self._diff,
             "git__log": lambda a: self._git(
-                "log", f"-n{a.get('limit', 10)}", "--date=short", "--format=%h %ad %an: %s"
+                "log", f"-n{a.get('limit', 10)}", "--date=short", "--format=%h %ad %an: %s", "--", *self._path(a)
             ),
             "git__show": lambda a: self._git("show", "--stat", "--patch", a["ref"]),
             "shell__exec": lambda a: self._exec(a["command"]),
@@ -105,7 +105,10 @@ class Hands:
 
     def _diff(self, arguments: dict[str, Any]) -> str:
         ref = [arguments["ref"]] if "ref" in arguments else []
-        return self._git("diff", *ref, "--", *([arguments["path"]] if "path" in arguments else [])) or "No differences."
+        return self._git("diff", *ref, "--", *self._path(arguments)) or "No differences."
+
+    def _path(self, arguments: dict[str, Any]) -> list[str]:
+        return [arguments["path"]] if "path" in arguments else []
 
     def _git(self, *arguments: str) -> str:
         ran = subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, text=True, check=False)

@@ -113,7 +113,7 @@ async def test_a_file_is_found_by_its_name(client: AsyncOpenAI, hands: Hands) ->
 
 async def test_as_many_commits_are_shown_as_were_asked_for(client: AsyncOpenAI, hands: Hands) -> None:
     answer = await ask(client, hands, "show the last 1 commits")
-    assert re.search(r"^1 commit, newest first:\n\n- `[0-9a-f]{7}` \S+ Ada: Let the captain decide\n", answer)
+    assert re.search(r"^The newest commit:\n\n- `[0-9a-f]{7}` \S+ Ada: Let the captain decide\n", answer)
 
 
 async def test_a_clean_tree_is_called_clean(client: AsyncOpenAI, hands: Hands) -> None:

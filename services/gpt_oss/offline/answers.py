@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from services.gpt_oss.offline.commits import commits
 from services.gpt_oss.offline.intents import NeedsModel
 from services.gpt_oss.offline.lookups import SEARCH_LIMIT
 from services.gpt_oss.offline.manifests import Facts
@@ -99,48 +98,6 @@ def not_defined(name: str, hits: Sequence[Match], paths: Sequence[str]) -> str:
         per_file = Counter(hit.path for hit in hits)
         parts.append(f"It is mentioned in {plural(len(per_file), 'file')}:\n\n{_grouped(hits, per_file, files=8)}")
     return "\n\n".join(parts) if len(parts) > 1 else f"Nothing in the repository defines or mentions `{name}`."
-
-
-def log(seen: Observation, path: str | None) -> str:
-    """Show commits, one per line."""
-    lines = commits(seen.text)
-    place = f" of `{path}`" if path else ""
-    if not lines:
-        return f"There are no commits{place}."
-    return f"{plural(len(lines), 'commit')}{place}, newest first:\n\n{bullets(lines)}"
-
-
-def diff(seen: Observation, ref: str) -> str:
-    """Show a comparison with a ref."""
-    if _no_difference(seen.text):
-        return f"There is no difference against `{ref}`."
-    return f"{_diff_summary(seen.text)} against `{ref}`:\n\n{fence(seen.text, 'diff')}"
-
-
-def changes(status: Observation, changed: Observation, last: Observation) -> str:
-    """Show what is changed in the work tree, and the last commit when nothing is."""
-    recent = commits(last.text)[:1] if last.ok else []
-    commit = f"The last commit is {recent[0]}." if recent else ""
-    # The branch line of a short status is no change.
-    lines = (
-        [line for line in status.text.splitlines() if line.strip() and not line.startswith("##")] if status.ok else []
-    )
-    clean = not lines or bool(
-        re.search(r"nothing (to commit|has changed)|working tree clean", status.text, re.IGNORECASE)
-    )
-    if clean and _no_difference(changed.text):
-        return f"No uncommitted changes: the work tree is as it was committed. {commit}".strip()
-    parts = []
-    if lines:
-        parts.append(f"git status:\n\n{fence(chr(10).join(lines))}")
-    if changed.ok and not _no_difference(changed.text):
-        parts.append(f"{_diff_summary(changed.text)}:\n\n{fence(changed.text, 'diff')}")
-    return "\n\n".join([*parts, commit] if commit else parts)
-
-
-def commit(ref: str, seen: Observation) -> str:
-    """Show one commit."""
-    return f"Commit `{ref}`:\n\n{fence(seen.text, 'diff')}"
 
 
 def file(path: str, seen: Observation) -> str:
@@ -287,18 +244,6 @@ def _grouped(hits: Sequence[Match], per_file: Counter[str], *, files: int = 20, 
         shown.append("\n".join([f"- `{path}` ({count})", *rows, *more]))
     left = len(per_file) - files
     return "\n".join([*shown, f"- and {plural(left, 'more file', 'more files')}"] if left > 0 else shown)
-
-
-def _diff_summary(text: str) -> str:
-    lines = text.splitlines()
-    changed = sum(line.startswith("diff --git ") for line in lines)
-    added = sum(line.startswith("+") and not line.startswith("+++") for line in lines)
-    removed = sum(line.startswith("-") and not line.startswith("---") for line in lines)
-    return f"{plural(changed, 'file')} changed, {added} lines added, {removed} removed" if changed else "Changes"
-
-
-def _no_difference(text: str) -> bool:
-    return re.fullmatch(r"\W*(no (differences?|changes)\W*|\(no output\))?\s*", text, re.IGNORECASE) is not None
 
 
 def _definition_only(snippet: str) -> str:

@@ -48,6 +48,13 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class CountCommits:
+    """How many commits are there, of one path perhaps?"""
+
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Diff:
     """What is changed in the work tree, or against `ref`."""
 
@@ -115,6 +122,6 @@ class Unknown:
 
 
 Intent = (
-    Overview | About | ListFiles | Find | Where | Log | Diff | Show | Read | Outline
+    Overview | About | ListFiles | Find | Where | Log | CountCommits | Diff | Show | Read | Outline
     | Run | RunTests | Section | Capabilities | NeedsModel | Unknown
 )  # fmt: skip

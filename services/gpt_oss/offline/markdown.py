@@ -23,11 +23,11 @@ def tail(text: str, most: int) -> str:
     return text if len(text) <= most else f"… {len(text) - most:,} characters before are not shown.\n{text[-most:]}"
 
 
-def fence(text: str, language: str = "") -> str:
+def fence(text: str, language: str = "", *, most: int = MAX_BLOCK) -> str:
     """Return text as a code block that nothing in it can close."""
     kept = text.strip("\n")
-    if len(kept) > MAX_BLOCK:
-        head = kept[:MAX_BLOCK].rpartition("\n")[0] or kept[:MAX_BLOCK]
+    if len(kept) > most:
+        head = kept[:most].rpartition("\n")[0] or kept[:most]
         kept = f"{head}\n… {kept.count(chr(10)) - head.count(chr(10)):,} more lines are not shown."
     marks = "`" * max(3, *(len(run) + 1 for run in re.findall(r"`{3,}", kept) or [""]))
     return f"{marks}{language}\n{kept}\n{marks}"

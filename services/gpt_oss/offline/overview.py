@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.gpt_oss.offline.commits import commits
+from services.gpt_oss.offline.commits import newest
 from services.gpt_oss.offline.manifests import Facts
 from services.gpt_oss.offline.markdown import bullets, clip, code, plural
 from services.gpt_oss.offline.project import test_command
@@ -123,5 +123,5 @@ def _building(seen: Seen) -> str:
 
 
 def _recent(log: Observation) -> str:
-    lines = commits(log.text)[:3] if log.ok else []
+    lines = newest(log.text, 3) if log.ok else []
     return f"**Recent commits**\n\n{bullets(lines)}" if lines else ""

@@ -4,15 +4,18 @@ A recipe is replayed from its start at every request, so it must depend on nothi
 """
 
 import re
+import shlex
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from services.gpt_oss.offline import answers, overview
+from services.gpt_oss.offline import answers, answers_git, overview
+from services.gpt_oss.offline.commits import commits, has_snapshot
 from services.gpt_oss.offline.intents import (
     About,
     Capabilities,
+    CountCommits,
     Diff,
     Find,
     Intent,
@@ -48,6 +51,8 @@ from services.gpt_oss.offline.tree import files_of, top_level
 DEEP = 10
 """Levels of a listing that stands for the whole repository."""
 
+_HEAD = r"(?<![\w/-])HEAD(?![\w/-])"
+
 Steps = Generator[tuple[Lookup, ...], tuple[Observation, ...], str]
 Recipe = Callable[[Any], Steps]
 
@@ -78,7 +83,7 @@ def _first_look() -> Generator[tuple[Lookup, ...], tuple[Observation, ...], over
     names = [entry.path for entry in shown if not entry.directory]
     readme, manifests = choose_readme(names), choose(names, 2)
     reads = [ReadFile(readme, 1, 300)] if readme else []
-    got = yield (*reads, *(ReadFile(name) for name in manifests), Listing(depth=DEEP), GitLog(limit=3))
+    got = yield (*reads, *(ReadFile(name) for name in manifests), Listing(depth=DEEP), GitLog(limit=4))
     text = file_text(got[0].text) if readme and got[0].ok else ""
     facts = _facts(manifests, got[len(reads) : -2])
     deep, log = got[-2], got[-1]
@@ -137,28 +142,51 @@ def _definition(name: str, hits: list[Match]) -> Steps:
 
 
 def _log(intent: Log) -> Steps:
-    (log,) = yield (GitLog(intent.limit, intent.path),)
-    return answers.log(log, intent.path) if log.ok else answers.failed("read the commit history", log)
+    # One more than asked for: the newest may stand for the user's uncommitted changes.
+    (log,) = yield (GitLog(intent.limit + 1, intent.path),)
+    return answers_git.log(log, intent.limit, intent.path) if log.ok else answers.failed("read the commit history", log)
+
+
+def _count_commits(intent: CountCommits) -> Steps:
+    path = f" -- {shlex.quote(intent.path)}" if intent.path else ""
+    number, log = yield RunCommand(f"git rev-list --count HEAD{path}"), GitLog(11, intent.path)
+    counted = number.text.strip() if number.ok and number.exit_code in (None, 0) else ""
+    if not counted.isdecimal() and not log.ok:
+        return answers.failed("count the commits", log)
+    return answers_git.counted(int(counted) if counted.isdecimal() else None, log, 10, intent.path)
 
 
 def _diff(intent: Diff) -> Steps:
     if intent.ref is not None:
-        wanted = GitDiff(intent.ref, intent.path)
+        wanted = GitDiff((yield from _meant(intent.ref)), intent.path)
         (diff,) = yield (wanted,)
         if not diff.ok and ".." in intent.ref:
             # Not every diff tool takes a range; git itself does.
             (diff,) = yield (RunCommand(wanted.shell()),)
             diff = replace(diff, ok=diff.ok and diff.exit_code in (None, 0))
-        return answers.diff(diff, intent.ref) if diff.ok else answers.failed(f"compare with `{intent.ref}`", diff)
-    status, diff, log = yield (GitStatus(), GitDiff(path=intent.path), GitLog(limit=1))
+        return answers_git.diff(diff, intent.ref) if diff.ok else answers.failed(f"compare with `{intent.ref}`", diff)
+    status, diff, log = yield (GitStatus(), GitDiff(path=intent.path), GitLog(limit=2))
     if not status.ok and not diff.ok:
         return answers.failed("ask git what is changed", status)
-    return answers.changes(status, diff, log)
+    if log.ok and has_snapshot(commits(log.text)):
+        (mine,) = yield (GitShow(),)
+        if not mine.ok:
+            return answers.failed("show your uncommitted changes", mine)
+        return answers_git.uncommitted(mine, (status, diff), log, intent.path)
+    return answers_git.changes(status, diff, log)
+
+
+def _meant(ref: str) -> Steps:
+    """Return what a ref means to the user: to them, HEAD is below the commit that stands for their own changes."""
+    if re.search(_HEAD, ref) is None:
+        return ref
+    (log,) = yield (GitLog(limit=1),)
+    return re.sub(_HEAD, "HEAD~1", ref) if log.ok and has_snapshot(commits(log.text)) else ref
 
 
 def _show(intent: Show) -> Steps:
-    (commit,) = yield (GitShow(intent.ref),)
-    return answers.commit(intent.ref, commit) if commit.ok else answers.failed(f"show `{intent.ref}`", commit)
+    (commit,) = yield (GitShow((yield from _meant(intent.ref))),)
+    return answers_git.commit(intent.ref, commit) if commit.ok else answers.failed(f"show `{intent.ref}`", commit)
 
 
 def _read(intent: Read) -> Steps:
@@ -254,6 +282,7 @@ RECIPES: Mapping[type, Recipe] = {
     Find: _find,
     Where: _where,
     Log: _log,
+    CountCommits: _count_commits,
     Diff: _diff,
     Show: _show,
     Read: _read,

@@ -23,7 +23,7 @@ from services.gpt_oss.offline.intents import (
     Unknown,
     Where,
 )
-from services.gpt_oss.offline.rules_git import diff, log, show
+from services.gpt_oss.offline.rules_git import count, diff, log, show
 
 Rule = Callable[[Ask], Intent | None]
 
@@ -367,6 +367,7 @@ RULES: tuple[Rule, ...] = (
     _todos,
     _all_of_a_kind,
     show,
+    count,
     log,
     diff,
     _outline,

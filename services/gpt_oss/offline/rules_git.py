@@ -3,7 +3,7 @@
 import re
 
 from services.gpt_oss.offline.ask import Ask, any_of
-from services.gpt_oss.offline.intents import Diff, Intent, Log, Show
+from services.gpt_oss.offline.intents import CountCommits, Diff, Intent, Log, Show
 
 _REF = (
     r"(HEAD(?:[~^]\d*)*|[0-9a-f]{7,40}|v\d[\w.\-]*|(?:origin/)?(?:main|master|develop)"
@@ -40,6 +40,20 @@ def diff(ask: Ask) -> Intent | None:
     between, against = _BETWEEN.search(ask.text), _AGAINST.search(ask.text)
     ref = f"{between.group(1)}..{between.group(2)}" if between else against.group(1) if against else None
     return Diff(ref, next((path for path in ask.paths if ref is None or path not in ref), None))
+
+
+_COUNT = any_of(
+    r"\bhow many commits\b", r"\bnumber of commits\b", r"\bcommit count\b", r"^count (?:all |the )*commits\b"
+)
+_SOME = any_of(
+    r"\b(?:since|last|past|before|after|between|until|today|yesterday|days?|weeks?|months?|years?|by|did|made|branch)\b"
+)
+"""Words that ask for a part of the commits, which nothing here counts."""
+
+
+def count(ask: Ask) -> Intent | None:
+    """Recognise a request for the number of all commits."""
+    return CountCommits(next(iter(ask.paths), None)) if _COUNT.search(ask.text) and not _SOME.search(ask.text) else None
 
 
 _LOG = any_of(
