@@ -19,6 +19,8 @@ R = TypeVar("R", bound=BaseModel)
 
 _POOL = 64
 _WAKE_TIMEOUT_S = 60.0
+_REPLY_LIMIT = 4 * 1024 * 1024
+"""Most bytes of an agent's reply: its sandbox may answer for it, and an honest one is far below."""
 
 
 class Agent:
@@ -46,6 +48,7 @@ class Agent:
             timeout=self._timeout_s,
             unreachable=ErrorCode.AGENT_UNREACHABLE,
             who="The agent",
+            limit=_REPLY_LIMIT,
         )
 
 

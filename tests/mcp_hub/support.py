@@ -72,7 +72,7 @@ class FakeAgent:
     """The agent's HTTP API with the replies a test has set; records what it was asked."""
 
     address: str = ""
-    replies: dict[str, BaseModel | ServiceError] = field(default_factory=dict)
+    replies: dict[str, BaseModel | ServiceError | Response] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, Any], str | None]] = field(default_factory=list)
     waiting: threading.Event = field(default_factory=threading.Event)
     abandoned: threading.Event = field(default_factory=threading.Event)
@@ -89,7 +89,7 @@ class FakeAgent:
         reply = self.replies[request.url.path]
         if isinstance(reply, ServiceError):
             return error_response(reply)
-        return JSONResponse(reply.model_dump(mode="json"))
+        return reply if isinstance(reply, Response) else JSONResponse(reply.model_dump(mode="json"))
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/{path:path}", self.answer, methods=["POST"])])

@@ -1,13 +1,16 @@
 """The MCP endpoint through the official client, in every era of the protocol."""
 
 import asyncio
+import gzip
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 from mcp import MCPError
 from mcp.types import INVALID_PARAMS, CallToolResult
+from starlette.responses import Response, StreamingResponse
 
 from services.chassis.errors import ServiceError
 from services.mcp_hub.mcp_face import ERROR_META
@@ -201,6 +204,28 @@ async def test_a_call_beyond_its_time_is_an_error_result_and_leaves_the_agent(
     assert result.is_error
     assert "longer than 0.3 seconds" in text(result)
     assert await asyncio.to_thread(agent.abandoned.wait, 10)
+
+
+async def test_an_agents_reply_is_bounded_in_size_and_time(start_hub: StartHub, agent: FakeAgent) -> None:
+    hub = start_hub(call_timeout_s=1)
+    bomb = gzip.compress(b'{"text": "' + b"a" * 100_000 + b'"}')
+
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    agent.replies["/git/log"] = TextReply(text="a" * 4 * 1024 * 1024)
+    agent.replies["/git/diff"] = Response(bomb, headers={"Content-Encoding": "gzip"})
+    agent.replies["/git/status"] = StreamingResponse(drip())
+    async with asyncio.timeout(20), hub.client("auto", agent=agent.address, run_no=1) as client:
+        await client.list_tools()
+        large = await client.call_tool("git__log", {})
+        encoded = await client.call_tool("git__diff", {})
+        endless = await client.call_tool("git__status", {})
+    assert (large.meta or {})[ERROR_META] == (encoded.meta or {})[ERROR_META] == "agent_unreachable"
+    assert "more than 4,194,304 bytes" in text(large)
+    assert (endless.meta or {})[ERROR_META] == "timeout"
 
 
 async def test_a_command_may_take_the_time_it_asks_for(start_hub: StartHub, agent: FakeAgent) -> None:
