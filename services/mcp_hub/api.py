@@ -61,6 +61,16 @@ async def fetch_mirror(body: MirrorRequest, mirrors: Annotated[Mirrors, Depends(
     return await mirrors.fetch(body)
 
 
+@internal.delete("/mirrors/{workspace_id}", status_code=204)
+async def remove_mirror(
+    workspace_id: str, mirrors: Annotated[Mirrors, Depends(_mirrors)], egress: Annotated[Egress, Depends(_egress)]
+) -> None:
+    """Forget a deleted workspace: stop listening for its sandbox, and remove its mirror."""
+    workspace = grants.parse_workspace(workspace_id)
+    await egress.close(workspace)
+    await mirrors.remove(workspace)
+
+
 @internal.put("/egress/{workspace_id}", status_code=204)
 async def open_egress(workspace_id: str, body: EgressRequest, egress: Annotated[Egress, Depends(_egress)]) -> None:
     """Listen for a sandbox's traffic."""

@@ -1,6 +1,7 @@
 """Mirrors: one bare repository per workspace, brought up to date from its upstream. Knows no sandbox."""
 
 import asyncio
+import contextlib
 import difflib
 import re
 import shutil
@@ -43,6 +44,8 @@ _QUICK_S: Final = 30.0
 _STALE_LOCK_S: Final = 900.0
 _PARALLEL: Final = 8
 _HOPS: Final = 2
+_NAMES: Final = 2_000
+_LONGEST_NAME: Final = 100
 
 # Objects are never collected: sandboxes borrow them from here.
 _CONFIG: Final = """\
@@ -97,6 +100,25 @@ class Mirrors:
             ms = round((time.perf_counter() - began) * 1000, 1)
             self._audit.write("fetch", workspace=request.workspace_id, local=request.local, error=outcome, ms=ms)
         return reply
+
+    async def remove(self, workspace_id: WorkspaceId) -> None:
+        """Remove a mirror; nothing happens when there is none.
+
+        Raises:
+            ServiceError: `workspace_busy` while it is being fetched.
+        """
+        mirror = self.path(workspace_id)
+        lock = self._locks.setdefault(workspace_id, asyncio.Lock())
+        try:
+            async with asyncio.timeout(_QUICK_S):
+                await lock.acquire()
+        except TimeoutError as error:
+            message = "The repository of this workspace is being fetched; try again when that has ended."
+            raise ServiceError(ErrorCode.WORKSPACE_BUSY, message) from error
+        try:
+            await asyncio.to_thread(_remove, mirror)
+        finally:
+            lock.release()
 
     async def _limited(self, request: MirrorRequest, began: float) -> MirrorReply:
         lock = self._locks.setdefault(request.workspace_id, asyncio.Lock())
@@ -270,12 +292,14 @@ class Mirrors:
         await self._git.run("update-ref", "-d", _UPSTREAM, directory=mirror, timeout_s=_QUICK_S)
 
     async def _branches(self, mirror: Path, *filters: str) -> list[str]:
-        asked = ("for-each-ref", "--format=%(refname:strip=2)", *filters, "refs/heads")
+        asked = ("for-each-ref", f"--count={_NAMES}", "--format=%(refname:strip=2)", *filters, "refs/heads")
         return (await self._git.run(*asked, directory=mirror, timeout_s=_QUICK_S)).text.split()
 
     async def _no_such_ref(self, mirror: Path, ref: str, start: str | None = None) -> ServiceError:
-        branches = await self._branches(mirror)
-        near = difflib.get_close_matches(ref, branches, n=5, cutoff=0.5) or branches[:5]
+        # Comparing is slow, and the server chooses what there is to compare.
+        branches = [name for name in await self._branches(mirror) if len(name) <= _LONGEST_NAME]
+        matching = asyncio.to_thread(difflib.get_close_matches, ref[:_LONGEST_NAME], branches, n=5, cutoff=0.5)
+        near = await matching or branches[:5]
         known = f"branches are: {', '.join(near)}" if near else "it has no branches"
         message = f"{start or f'The repository has no branch, tag or commit {ref!r}'}; {known}."
         return ServiceError(ErrorCode.REF_NOT_FOUND, message)
@@ -299,6 +323,15 @@ class Mirrors:
 def _clear(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(mirror: Path) -> None:
+    going = mirror.with_name(f".{mirror.name}.gone")
+    _clear(going)
+    # Renamed first: half a repository must never be served or fetched into.
+    with contextlib.suppress(FileNotFoundError):
+        mirror.rename(going)
+    _clear(going)
 
 
 def _remove_stale_locks(mirror: Path) -> bool:

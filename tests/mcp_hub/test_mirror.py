@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from services.wire.errors import ErrorCode
@@ -252,9 +253,37 @@ def test_locks_of_a_killed_git_do_not_block_the_next_fetch(near: Hub, daemon: st
     assert near.mirror(daemon).json()["commit"] == git(repository, "rev-parse", "HEAD")
 
 
-def test_only_services_may_fetch(hub: Hub) -> None:
-    import httpx
+def test_a_server_cannot_make_the_search_for_similar_branches_long(near: Hub, daemon: str, upstream: Path) -> None:
+    head = git(upstream, "rev-parse", "main")
+    long = "login" + "x" * 120
+    names = [long, "main", *(f"n{number:04}" for number in range(2_500)), "zz/logon"]
+    (upstream / "packed-refs").write_text("".join(f"{head} refs/heads/{name}\n" for name in sorted(names)))
+    message = refused(near.mirror(daemon, ref="zz/login"), ErrorCode.REF_NOT_FOUND)
+    assert "zz/logon" not in message
+    assert "branches are: " in message
+    assert "main" in refused(near.mirror(daemon, ref="mian"), ErrorCode.REF_NOT_FOUND)
+    assert "login" not in refused(near.mirror(daemon, ref=long[:-1]), ErrorCode.REF_NOT_FOUND).partition(";")[2]
 
+
+def test_a_removed_mirror_is_gone_with_the_sandboxs_socket(near: Hub, repository: Path, tmp_path: Path) -> None:
+    assert near.mirror(repository, local=True).status_code == 200
+    path = tmp_path / "egress.sock"
+    near.internal("PUT", f"/internal/egress/{WORKSPACE}", {"socket": str(path), "allow": []})
+    place = f"/internal/mirrors/{WORKSPACE}"
+    assert httpx.delete(near.url + place, headers={"Authorization": f"Bearer {near.grant()}"}).status_code == 401
+    assert path.exists()
+    assert near.internal("DELETE", place).status_code == 204
+    assert not path.exists()
+    assert list((near.state_dir / "mirrors").iterdir()) == []
+    headers = {"Authorization": f"Bearer {near.grant()}"}
+    listing = f"{near.url}/git/{WORKSPACE}.git/info/refs?service=git-upload-pack"
+    assert httpx.get(listing, headers=headers, trust_env=False).status_code == 404
+    assert near.internal("DELETE", place).status_code == 204
+    assert near.internal("DELETE", "/internal/mirrors/nonsense").status_code == 404
+    assert near.mirror(repository, local=True).status_code == 200
+
+
+def test_only_services_may_fetch(hub: Hub) -> None:
     body = {"workspace_id": WORKSPACE, "fetch_url": "https://example.com/a"}
     for headers in ({}, {"Authorization": f"Bearer {hub.grant()}"}):
         answer = httpx.post(f"{hub.url}/internal/mirrors", json=body, headers=headers, trust_env=False)
