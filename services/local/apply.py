@@ -40,7 +40,7 @@ class AppliedFile:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What was written, and whether it had to be merged."""
+    """What was written, nothing when all of it was there before; and whether it had to be merged."""
 
     files: list[AppliedFile]
     merged: bool
@@ -104,6 +104,8 @@ def apply_patch(root: Path, patch: bytes, *, name: str) -> Applied:
     merged = False
     checked = _git(root, "apply", "--check", *_QUIET, "-", stdin=patch)
     if checked.returncode:
+        if _git(root, "apply", "--reverse", "--check", *_QUIET, "-", stdin=patch).returncode == 0:
+            return Applied([], merged)
         moved = _merged(root, patch)
         if moved is None:
             raise _unfit(root, patch, name, _first_line(checked.stderr))

@@ -127,13 +127,22 @@ def apply_to(api: Api, task_id: str, root: Path, terminal: Terminal) -> None:
         return
     applied = apply.apply_patch(root, patch, name=f"moorage-{short(task_id)}")
     if not applied.files:
-        terminal.note(f"{root} has these changes already.")
-        return
-    how = "merged into" if applied.merged else "applied to"
-    terminal.note(clean(f"{how} {root}:"))
+        terminal.note(clean(f"already applied: {root} has these changes"))
+    else:
+        how = "merged into" if applied.merged else "applied to"
+        terminal.note(clean(f"{how} {root}:"))
     for file in applied.files:
         counts = "binary" if file.added is None else f"+{file.added} -{file.removed}"
         terminal.note(f"  {one_line(file.path, 300)}  {counts}")
+    _tell_delivered(api, task_id, terminal)
+
+
+def _tell_delivered(api: Api, task_id: str, terminal: Terminal) -> None:
+    """Let the server know that the next task need not go on with these changes; an older one does not listen."""
+    try:
+        api.post_json(f"/tasks/{task_id}/delivered")
+    except CliError as error:
+        terminal.warn(f"the changes are applied, but the server could not be told so: {error}")
 
 
 def cancel(api: Api, terminal: Terminal, task: str) -> ExitCode:

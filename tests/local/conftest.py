@@ -59,6 +59,9 @@ class OrchestratorDouble:
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.posted: list[dict[str, Any]] = []
         self.cancelled: list[str] = []
+        self.delivered: list[str] = []
+        self.knows_delivered = True
+        self.model_facts: dict[str, Any] = dict(MODEL)
         self.refusal: tuple[int, dict[str, Any]] | None = None
         self.gate = threading.Event()
         self.gate.set()
@@ -98,6 +101,7 @@ class OrchestratorDouble:
                 Route("/tasks/{id}/events", _Stream(self)),
                 Route("/tasks/{id}/diff", self._diff),
                 Route("/tasks/{id}/cancel", self._cancel, methods=["POST"]),
+                Route("/tasks/{id}/delivered", self._delivered, methods=["POST"]),
                 Route("/containers", self._containers),
                 Route("/containers/{id}/logs", self._container_logs),
                 Route("/workspaces/{id}/grant", self._grant, methods=["POST"]),
@@ -160,6 +164,14 @@ class OrchestratorDouble:
             script.status = "cancelled"
         return JSONResponse({"task_id": script.id, "status": script.status})
 
+    async def _delivered(self, request: Request) -> Response:
+        script = self.find(request.path_params["id"])
+        if script is None or not self.knows_delivered:
+            return missing()
+        assert await request.body() == b""
+        self.delivered.append(script.id)
+        return JSONResponse(self._view(script))
+
     async def _containers(self, _: Request) -> Response:
         return JSONResponse({"containers": [{"id": WORKSPACE}]})
 
@@ -173,7 +185,7 @@ class OrchestratorDouble:
 
     async def _health(self, _: Request) -> Response:
         parts = {
-            "model": {"state": "ok", "detail": "a model", "facts": MODEL},
+            "model": {"state": "ok", "detail": "a model", "facts": self.model_facts},
             "runtime": {"state": "degraded", "detail": "no isolation"},
         }
         return JSONResponse({"status": "degraded", "service": "orchestrator", "version": "1", "parts": parts})

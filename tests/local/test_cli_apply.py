@@ -114,7 +114,41 @@ def test_a_patch_that_is_there_already_is_said_to_be(
     git(repository, "add", "--all")
     capsys.readouterr()
     assert main(["apply", script.id]) == 0
-    assert "has these changes already" in capsys.readouterr().err
+    assert "already applied" in capsys.readouterr().err
+
+
+def test_a_second_apply_without_an_add_between_changes_nothing_and_is_no_error(
+    orchestrator: OrchestratorDouble, repository: Path, patch: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = orchestrator.will_succeed(patch=patch)
+    assert main(["apply", script.id]) == 0
+    before = state(repository)
+    capsys.readouterr()
+    assert main(["apply", script.id]) == 0
+    assert capsys.readouterr().err == f"already applied: {repository} has these changes\n"
+    assert state(repository) == before
+
+
+def test_the_server_is_told_what_was_applied_and_not_what_does_not_fit(
+    orchestrator: OrchestratorDouble, repository: Path, patch: bytes
+) -> None:
+    first, second, unfit = (orchestrator.will_succeed(patch=patch) for _ in range(3))
+    first.result["changes"] = {"files": [CHANGE]}
+    assert main(["run", "q", "-q", "--repo", ".", "--apply"]) == 0
+    assert main(["apply", second.id]) == 0
+    (repository / "big.txt").write_text(BEFORE.replace("line 10\n", "my own ten\n"))
+    assert main(["apply", unfit.id]) == 1
+    assert orchestrator.delivered == [first.id, second.id]
+
+
+def test_a_server_that_cannot_be_told_is_a_warning_only(
+    orchestrator: OrchestratorDouble, repository: Path, patch: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orchestrator.knows_delivered = False
+    script = orchestrator.will_succeed(patch=patch)
+    assert main(["apply", script.id]) == 0
+    assert "line ten\n" in (repository / "big.txt").read_text()
+    assert "warning: the changes are applied, but the server" in capsys.readouterr().err
 
 
 def test_a_url_is_applied_to_its_clone_around_us_only(
