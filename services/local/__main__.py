@@ -1,5 +1,7 @@
 """`moorage` and `python -m services.local`: run a command, and end with one sentence and the right code."""
 
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -19,20 +21,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ReaderGone as gone:
         return _flushed(gone.exit_code)
     except LocalError as error:
-        message = clean(" ".join(str(error).split("\n"))).strip()
-        sys.stderr.write(f"moorage: {message}\n")
+        _say(str(error))
         return _flushed(error.exit_code if isinstance(error, CliError) else ExitCode.UNREACHABLE)
+    except OSError as error:
+        # Help and version are not printed by us, and find a full disk all the same.
+        if error.errno != errno.ENOSPC:
+            raise
+        _say(f"Standard output cannot be written ({error.strerror}).")
+        return _flushed(ExitCode.FAILED)
     return _flushed(ExitCode.DONE)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"moorage: {clean(' '.join(text.splitlines())).strip()}\n")
+        sys.stderr.flush()
 
 
 def _flushed(code: int) -> int:
     """Return the code, with nothing left for the interpreter's end to complain about."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is left in the buffer would be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.READER_GONE if code == ExitCode.DONE else code
+        if code != ExitCode.DONE:
+            return code
+        return ExitCode.READER_GONE if isinstance(error, BrokenPipeError) else ExitCode.FAILED
     return code
 
 

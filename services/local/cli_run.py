@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from services.wire.tasks import TaskResult
 
 _CANCEL_LIMIT_S = 15.0
+_HEALTH_LIMIT_S = 5.0
 _RESULT_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 _LONG_QUERY = 1_000_000
 
@@ -61,7 +62,7 @@ def read_repository(text: str | None) -> str | None:
     """Return what `--repo` means: a path made absolute, anything else as it is.
 
     Raises:
-        CliError: it is written as a path, and nothing is there.
+        CliError: it can only be a path, and nothing is there.
     """
     if text is None or "://" in text:
         return text
@@ -72,7 +73,8 @@ def read_repository(text: str | None) -> str | None:
         raise CliError(f"--repo {text!r} is no path ({error}).", ExitCode.USAGE) from error
     if exists:
         return str(path.resolve())
-    if text.startswith((".", "~", "/")):
+    # What has a colon may be git's short form of an address, host:path.
+    if text.startswith((".", "~", "/")) or ":" not in text:
         raise CliError(f"--repo: there is nothing at {path.absolute()}.", ExitCode.USAGE)
     return text
 
@@ -174,7 +176,8 @@ class Run:
         if not self._wanted.request.get("repo_url") and inside_a_work_tree(Path.cwd()):
             self._later.append("  hint: no repository was named; to work on the one around you add --repo .")
         silent = self._wanted.quiet or self._wanted.json_lines
-        progress = Progress(self._terminal, quiet=silent, waiting=self._waiting, after_model=self._later)
+        local = self._wanted.request.get("repo_url", "").startswith("/")
+        progress = Progress(self._terminal, quiet=silent, waiting=self._waiting, after_model=self._later, local=local)
         follower = Follower(api, task_id)
         try:
             if self._interrupted:
@@ -182,7 +185,10 @@ class Run:
             self._watch(follower, progress, events)
         except KeyboardInterrupt:
             self._cancel(api, task_id, follower, progress, events)
-        return _result(api, task_id)
+        result, raw = _result(api, task_id)
+        if result.status.value == "failed" and not progress.model_known and not silent:
+            _say_model(api, progress)
+        return result, raw
 
     def _watch(
         self, follower: Follower, progress: "Progress", events: IO[str] | None, limit_s: float | None = None
@@ -249,6 +255,17 @@ class Run:
             self._terminal.note("the task changed no file; there is nothing to apply")
             return
         apply_to(api, result.task_id, target, self._terminal)
+
+
+def _say_model(api: Api, progress: "Progress") -> None:
+    """Print what the server says of its model, for a task that failed before it had one."""
+    from services.local.render import model_line  # noqa: PLC0415 - imported while the server works
+    from services.wire.health import Health  # noqa: PLC0415
+
+    with suppress(CliError, ValueError):
+        body = Api(api.server, timeout_s=_HEALTH_LIMIT_S).get_json("/health")
+        if (line := model_line(Health.model_validate(body))) is not None:
+            progress.say_model(line)
 
 
 def _result(api: Api, task_id: str) -> tuple["TaskResult", dict[str, Any]]:

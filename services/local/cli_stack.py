@@ -14,9 +14,8 @@ from services.local.client import Api
 from services.local.errors import LocalError
 from services.local.home import Home, environment
 from services.local.model_settings import advice, ignored
-from services.local.render import describe_model, seconds
+from services.local.render import model_line, seconds
 from services.wire.health import Health
-from services.wire.tasks import ModelInfo
 
 _HEALTH_LIMIT_S = 5.0
 _COLOURS: dict[str, Style] = {"ok": "green", "degraded": "yellow", "warn": "yellow", "down": "red", "fail": "red"}
@@ -89,12 +88,8 @@ def status_lines(server: Server, terminal: Terminal) -> list[str]:
         lines.append(f"{name:<12}{state}{one_line(part.detail, max(40, terminal.width - 22))}")
     if server.home is not None:
         lines.append(f"{'token':<12}{server.home.path / 'token'}")
-    model = health.parts.get("model")
-    if model is not None:
-        try:
-            lines.append(one_line(describe_model(ModelInfo.model_validate(model.facts)), 400))
-        except ValueError:
-            lines.append(one_line(f"model: {model.detail}", 400))
+    if (model := model_line(health)) is not None:
+        lines.append(model)
     return lines
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Literal, TextIO
 
-from services.local.cli_errors import ReaderGone
+from services.local.cli_errors import CliError, ReaderGone
 from services.local.cli_settings import wants_no_colour
 
 Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
@@ -71,6 +71,7 @@ class Terminal:
 
         Raises:
             ReaderGone: nobody reads it.
+            CliError: it cannot be written.
         """
         with self._quiet_spinner(), _reader():
             sys.stdout.write(text + "\n")
@@ -81,6 +82,7 @@ class Terminal:
 
         Raises:
             ReaderGone: nobody reads them.
+            CliError: they cannot be written.
         """
         with self._quiet_spinner(), _reader():
             sys.stdout.flush()
@@ -89,7 +91,7 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """Write a line about the answer; it may hold our own styles, and nothing else that is not clean."""
-        with self._quiet_spinner(), contextlib.suppress(BrokenPipeError):
+        with self._quiet_spinner(), contextlib.suppress(OSError):
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
 
@@ -180,3 +182,5 @@ def _reader() -> Iterator[None]:
         yield
     except BrokenPipeError as error:
         raise ReaderGone from error
+    except OSError as error:
+        raise CliError(f"Standard output cannot be written ({error.strerror}).") from error

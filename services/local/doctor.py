@@ -1,5 +1,6 @@
 """What this machine has and lacks for Moorage, as values. Prints nothing, changes nothing."""
 
+import errno
 import os
 import platform
 import shutil
@@ -127,7 +128,7 @@ def check_port(port: int, running: StackStatus) -> Check:
         with socket.create_server(("127.0.0.1", port)):
             return Check("port", CheckState.OK, f"{port} is free")
     except OSError as error:
-        detail = f"{port} cannot be used ({error.strerror})"
+        detail = f"{port} cannot be used ({os.strerror(error.errno or errno.EIO).lower()})"
         return Check("port", CheckState.FAIL, detail, f"./moorage up --port {port + 1}")
 
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from services.local.cli_terminal import Terminal, one_line
 from services.wire.events import Event, EventKind, IntentData, ObservationData, ToolCall, TurnData
+from services.wire.health import Health
 from services.wire.tasks import Base, ModelInfo
 
 _TELLING = ("command", "cmd", "path", "query", "pattern", "url", "code", "id", "name")
@@ -77,10 +78,22 @@ def describe_model(model: ModelInfo) -> str:
     return f"model: {model.name} at {model.endpoint} ({model.why})"
 
 
+def model_line(health: Health) -> str | None:
+    """Return which model a server has, or why it has none; None when it does not say."""
+    part = health.parts.get("model")
+    if part is None:
+        return None
+    try:
+        return one_line(describe_model(ModelInfo.model_validate(part.facts)), 400)
+    except ValidationError:
+        return one_line(f"model: {part.detail}", 400)
+
+
 class Progress:
     """Prints a run's events on standard error, one line each, and keeps the spinner's words up to date.
 
     `quiet` leaves out everything but warnings; `after_model` are lines to print once it is known who answers.
+    `local`: the repository is a path on this machine, whose owner may have edited it since.
     """
 
     def __init__(
@@ -90,13 +103,16 @@ class Progress:
         quiet: bool = False,
         waiting: Callable[[str], None] | None = None,
         after_model: Sequence[str] = (),
+        local: bool = False,
     ) -> None:
         self._terminal = terminal
         self._quiet = quiet
         self._after_model = after_model
         self._waiting = waiting or (lambda _: None)
         self._calls: dict[str, ToolCall] = {}
+        self._local = local
         self._warned = False
+        self.model_known = False
 
     def show(self, event: Event) -> None:
         """Print what an event means for the person who waits."""
@@ -126,15 +142,19 @@ class Progress:
                 # The payload of a newer server; a line less is better than no answer.
                 return
 
+    def say_model(self, line: str) -> None:
+        """Print who answers, and what was kept until that is known."""
+        self.model_known = True
+        for text in (line, *self._after_model):
+            self._say(text)
+
     def _say(self, text: str) -> None:
         if not self._quiet:
             self._terminal.note(text)
 
     def _started(self, data: dict[str, Any]) -> None:
         if data.get("model"):
-            self._say(one_line(describe_model(ModelInfo.model_validate(data["model"])), 400))
-        for line in self._after_model:
-            self._say(line)
+            self.say_model(one_line(describe_model(ModelInfo.model_validate(data["model"])), 400))
         self._waiting("starting")
 
     def _container(self, data: dict[str, Any]) -> None:
@@ -147,11 +167,11 @@ class Progress:
     def _workspace(self, data: dict[str, Any]) -> None:
         if data.get("base"):
             base = Base.model_validate(data["base"])
-            late = f", {base.behind} commits behind upstream" if base.behind else ""
+            late = f", {base.behind} commit{'s' * (base.behind != 1)} behind upstream" if base.behind else ""
             if base.origin == "workspace":
-                self._say(
-                    f"  goes on with undelivered changes of an earlier task{late} (--start fresh sets them aside)"
-                )
+                aside = "--start fresh sets them aside"
+                way_out = f"; your newer edits are not in it; {aside}" if self._local else f" ({aside})"
+                self._say(f"  goes on with undelivered changes of an earlier task{late}{way_out}")
             else:
                 edits = " with your uncommitted changes" if data.get("dirty") else ""
                 self._say(self._terminal.style(f"  from commit {base.commit[:10]}{edits}{late}", "dim"))

@@ -1,6 +1,7 @@
 """The services of one laptop stack as child specs: which program, with which environment, on which socket."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -41,9 +42,11 @@ class Doors:
         try:
             api = socket.create_server(("127.0.0.1", port), backlog=512)
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+            # The error's own text repeats itself and the address.
+            reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
             raise PortTaken(
-                f"Port {port} cannot be used ({reason.lower()}); choose another one with --port {_other(port)}."
+                f"Port {port} cannot be used ({reason}); "
+                f"set MOORAGE_PORT={_other(port)}, or use ./moorage up --port {_other(port)}."
             ) from error
         try:
             hub = socket.create_server(("127.0.0.1", api.getsockname()[1] + _HUB_PORT_OFFSET), backlog=512)

@@ -80,7 +80,7 @@ def choose_port(port: int | None, env: Mapping[str, str] | None = None) -> int:
     except ValueError as error:
         raise LocalError(f"MOORAGE_PORT is {given!r}; set it to a number from 1 to 65535.") from error
     if not 0 <= chosen <= 65535:
-        raise LocalError(f"Port {chosen} does not exist; choose one from 1 to 65535 with --port.")
+        raise LocalError(f"Port {chosen} does not exist; choose one from 1 to 65535 with --port or MOORAGE_PORT.")
     return chosen
 
 

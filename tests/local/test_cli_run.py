@@ -131,6 +131,53 @@ def test_a_failed_task_ends_with_the_code_of_its_error(
     assert "failed: It broke; try again.\n" in capsys.readouterr().err
 
 
+def test_a_task_that_failed_without_a_model_says_what_the_server_knows_of_it(
+    orchestrator: OrchestratorDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orchestrator.model_facts = {}
+    failed = event(1, "task.finished", status="failed")
+    orchestrator.will(failed, result={"error": {"code": "model_unreachable", "message": "Nobody answers."}})
+    assert main(["run", "q"]) == 1
+    assert capsys.readouterr().err.splitlines()[:2] == ["model: a model", "failed: Nobody answers."]
+
+
+@pytest.mark.parametrize(
+    ("repository", "behind", "said"),
+    [
+        (".", 1, ", 1 commit behind upstream; your newer edits are not in it; --start fresh sets them aside"),
+        (".", 0, "; your newer edits are not in it; --start fresh sets them aside"),
+        ("https://host/owner/name", 2, ", 2 commits behind upstream (--start fresh sets them aside)"),
+    ],
+)
+def test_undelivered_changes_are_said_to_be_gone_on_with(
+    orchestrator: OrchestratorDouble, capsys: pytest.CaptureFixture[str], repository: str, behind: int, said: str
+) -> None:
+    base = {"commit": "a" * 40, "from": "workspace", "behind": behind}
+    finished = event(2, "task.finished", status="succeeded")
+    orchestrator.will(event(1, "workspace.ready", base=base), finished)
+    assert main(["run", "q", "--repo", repository]) == 0
+    assert f"  goes on with undelivered changes of an earlier task{said}\n" in capsys.readouterr().err
+
+
+def test_a_short_form_of_an_address_is_left_to_the_server(orchestrator: OrchestratorDouble) -> None:
+    orchestrator.will_succeed()
+    assert main(["run", "q", "-q", "--repo", "host:owner/name"]) == 0
+    assert orchestrator.posted[0]["repo_url"] == "host:owner/name"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["run", "q", "-q"], ["run", "q", "--json"], ["diff", "TASK"], ["--help"]])
+def test_a_full_disk_behind_standard_output_is_one_sentence(
+    orchestrator: OrchestratorDouble, arguments: list[str]
+) -> None:
+    script = orchestrator.will_succeed(patch=b"diff")
+    argv = [sys.executable, "-m", "services.local", *(script.id if word == "TASK" else word for word in arguments)]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "moorage: Standard output cannot be written (No space left on device).\n"
+
+
 def test_an_approval_ends_with_needs_input(
     orchestrator: OrchestratorDouble, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +231,8 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(
         ["run"],
         ["run", "  "],
         ["run", "q", "--repo", "./nothing-here"],
+        ["run", "q", "--repo", "nothing-here"],
+        ["run", "q", "--repo", "owner/name"],
         ["run", "q", "--max-steps", "0"],
         ["run", "q", "--deliver", "cake"],
         ["run", "q", "--apply"],

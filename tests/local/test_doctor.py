@@ -118,6 +118,7 @@ def test_a_taken_port_fails_with_another_one_and_our_own_is_fine() -> None:
         port = taken.getsockname()[1]
         check = doctor.check_port(port, DOWN)
         assert (check.state, check.remedy) == (CheckState.FAIL, f"./moorage up --port {port + 1}")
+        assert check.detail == f"{port} cannot be used (address already in use)"
         ours = StackStatus(up=True, address=f"http://127.0.0.1:{port}")
         assert doctor.check_port(port, ours).state is CheckState.OK
 

@@ -107,7 +107,9 @@ def test_after_a_killed_supervisor_the_next_up_and_the_next_down_work(home: Home
 def test_a_taken_port_is_one_sentence_at_once_and_nothing_is_left(home: Home) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(LocalError, match=rf"^Port {port} cannot be used .*--port"):
+        with pytest.raises(
+            LocalError, match=rf"^Port {port} cannot be used \(address already in use\); set MOORAGE_PORT=.*--port"
+        ):
             stack.up(home, port=port)
     assert_nothing_left(home)
 
