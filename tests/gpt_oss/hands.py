@@ -12,6 +12,8 @@ from typing import Any
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageFunctionToolCall
 
+from services.orchestrator.reason.loop import shorten
+
 STRING, INTEGER = {"type": "string"}, {"type": "integer"}
 
 
@@ -48,6 +50,8 @@ class Hands:
     """Executes tool calls in `root` and remembers them."""
 
     root: Path
+    cut: int = 1_000_000
+    """Longest result in characters; of a longer one the caller leaves the middle out."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def execute(self, name: str, arguments: dict[str, Any]) -> str:
@@ -66,7 +70,7 @@ class Hands:
             "bash": lambda a: self._exec(a["command"]),
             "container_exec": lambda a: self._exec(a["command"]),
         }
-        return tools[name](arguments)
+        return shorten(tools[name](arguments), self.cut)
 
     def _list(self, arguments: dict[str, Any]) -> str:
         base = self.root / arguments.get("path", ".")
@@ -88,7 +92,9 @@ class Hands:
         if not path.is_file():
             return f"error: no file {arguments['path']}"
         lines = path.read_text(errors="replace").split("\n")
-        first, last = arguments.get("line_start", 1), arguments.get("line_end", len(lines))
+        first, last = arguments.get("line_start", 1), min(arguments.get("line_end", len(lines)), len(lines))
+        if first > len(lines):
+            return f"error: {arguments['path']} has only {len(lines)} lines"
         text = "\n".join(lines[first - 1 : last])
         whole = first == 1 and last >= len(lines)
         return text if whole else f"[{arguments['path']}: lines {first}-{last} of {len(lines)}]\n{text}"

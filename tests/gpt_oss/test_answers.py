@@ -1,6 +1,7 @@
 """What a user reads: whole conversations over a real repository, through the real client."""
 
 import re
+from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
@@ -166,6 +167,45 @@ async def test_a_python_file_is_outlined(client: AsyncOpenAI, hands: Hands) -> N
     assert "> Boats and what they carry." in answer
     assert "class Boat  # line 4: A vessel.\n    def sail(self, harbour)  # line 7: Leave for a harbour.\n" in answer
     assert "def load(boat, *parcels, heavy)  # line 13" in answer
+
+
+def source(functions: int) -> str:
+    """Return a module of many functions, with an empty line after every few."""
+    made = (f'def f{number}(a, b):\n    """Add {number}."""\n\n    return a + b\n\n' for number in range(functions))
+    return '"""A long module."""\n\n\nclass First:\n    pass\n\n' + "".join(made)
+
+
+@pytest.mark.parametrize("tools", [None, SHELL_ONLY], ids=["hub", "shell"])
+async def test_a_file_longer_than_one_answer_of_a_tool_is_outlined_as_a_whole(
+    client: AsyncOpenAI, hands: Hands, tools: list[dict[str, Any]] | None
+) -> None:
+    (hands.root / "src/long.py").write_text(source(1_000))
+    hands.cut = 20_000
+    answer = await ask(client, hands, "Classes and functions in src/long.py", tools)
+    assert answer.startswith("`src/long.py`: 1 class, 1,000 functions and methods\n\n> A long module.")
+    assert "def f0(a, b)  # line 7: Add 0." in answer
+    assert "only up to" not in answer
+    assert len(hands.calls) <= 8
+
+
+async def test_a_file_too_long_for_all_calls_is_outlined_up_to_a_line(client: AsyncOpenAI, hands: Hands) -> None:
+    (hands.root / "src/long.py").write_text(source(9_000))
+    hands.cut = 20_000
+    answer = await ask(client, hands, "outline src/long.py")
+    found = re.match(r"`src/long.py`, only up to line ([\d,]+), as far as I could read: 1 class, ([\d,]+) fun", answer)
+    assert found is not None
+    last, functions = (int(text.replace(",", "")) for text in found.groups())
+    assert functions > 1_500
+    assert 0 <= last - 6 - 5 * functions <= 10
+    assert len(hands.calls) == 8
+
+
+async def test_a_tool_that_knows_no_lines_is_not_asked_again(client: AsyncOpenAI, hands: Hands) -> None:
+    (hands.root / "src/long.py").write_text(source(1_000))
+    hands.cut = 20_000
+    answer = await ask(client, hands, "outline src/long.py", [function("filesystem__read_file", ["path"], path=STRING)])
+    assert answer.startswith("`src/long.py`, only up to line ")
+    assert len(hands.calls) == 2
 
 
 async def test_a_file_that_does_not_parse_is_shown_instead(client: AsyncOpenAI, hands: Hands) -> None:

@@ -5,7 +5,7 @@ import pytest
 from services.gpt_oss.offline.commits import commits
 from services.gpt_oss.offline.lookups import Listing, RunCommand
 from services.gpt_oss.offline.manifests import Facts, read_manifest
-from services.gpt_oss.offline.outline import outline
+from services.gpt_oss.offline.outline import outline, outline_of_part
 from services.gpt_oss.offline.results import entries, file_text, matches, observe, was_cut
 
 
@@ -151,6 +151,13 @@ def test_a_cut_manifest_is_read_up_to_the_cut() -> None:
 )
 def test_any_source_is_survived(source: str) -> None:
     outline(source)
+
+
+@pytest.mark.parametrize("rest", ["def g(", "    x = (1,", "    def h(self):", "    @x", "A = [\n1,\n2"])
+def test_a_beginning_is_outlined_up_to_what_is_cut(rest: str) -> None:
+    found = outline_of_part(["class A:", "    a = 1", "    def f(self):", "        pass", "", *rest.split("\n")])
+    assert found is not None
+    assert [item.signature for item in found.items][:1] == ["class A"]
 
 
 def test_an_outline_shows_guarded_names_and_hides_overloads() -> None:

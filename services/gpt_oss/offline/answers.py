@@ -9,7 +9,8 @@ from services.gpt_oss.offline.intents import NeedsModel
 from services.gpt_oss.offline.lookups import SEARCH_LIMIT
 from services.gpt_oss.offline.manifests import Facts
 from services.gpt_oss.offline.markdown import MAX_BLOCK, bullets, clip, code, fence, plural, quote, short, tail
-from services.gpt_oss.offline.outline import Item, outline
+from services.gpt_oss.offline.outline import Item, outline, outline_of_part
+from services.gpt_oss.offline.pages import Text
 from services.gpt_oss.offline.project import TestCommand
 from services.gpt_oss.offline.readme import Readme, read_readme
 from services.gpt_oss.offline.readme import section as readme_section
@@ -114,9 +115,7 @@ def unreadable(path: str, seen: Observation, similar: Sequence[str]) -> str:
 
 
 def outlined(path: str, text: str) -> str:
-    """Show what a file says about itself: a Python file's outline, a README's prose, or its beginning."""
-    if path.endswith((".py", ".pyi")):
-        return _python_outline(path, text)
+    """Show what a file that is no Python says about itself: a README's prose, or its beginning."""
     readme = read_readme(path, text) if path.lower().endswith((".md", ".rst", ".markdown")) else Readme("", (), ())
     if readme.prose:
         heads = "Sections:\n\n" + bullets(readme.headings[:30]) if readme.headings else ""
@@ -124,6 +123,21 @@ def outlined(path: str, text: str) -> str:
     return (
         f"I can outline Python only. `{path}` begins:\n\n{fence(chr(10).join(text.splitlines()[:60]), _language(path))}"
     )
+
+
+def python_outline(path: str, read: Text) -> str:
+    """Show the classes and functions of a Python file, and up to which line when not all of it could be read."""
+    known = outline(read.text) if read.whole else outline_of_part(read.lines)
+    part = "" if read.whole else f", only up to line {len(read.lines):,}, as far as I could read"
+    if known is None:
+        begins = fence("\n".join(read.lines[:60]), "python")
+        return f"`{path}`{part} does not parse as Python. It begins:\n\n{begins}"
+    doc = quote(clip(known.doc, 1_200)) if known.doc else ""
+    names = fence(_items(known.items), "python") if known.items else "It defines no class and no function."
+    kinds = Counter("class" if item.signature.startswith("class") else "function" for item in known.items)
+    classes = plural(kinds["class"], "class", "classes")
+    head = f"`{path}`{part}: {classes}, {plural(kinds['function'], 'function or method', 'functions and methods')}"
+    return "\n\n".join(said for said in (head, doc, names) if said)
 
 
 def ran(command: str, seen: Observation) -> str:
@@ -255,20 +269,6 @@ def _definition_only(snippet: str) -> str:
         if line.strip() and indented <= first and not re.match(r"\s*[)\]}>]", line):
             return "\n".join(lines[:index]).rstrip()
     return f"{snippet.rstrip()}\n…"
-
-
-def _python_outline(path: str, text: str) -> str:
-    known = outline(text)
-    if known is None:
-        return (
-            f"`{path}` does not parse as Python. It begins:\n\n{fence(chr(10).join(text.splitlines()[:60]), 'python')}"
-        )
-    doc = quote(clip(known.doc, 1_200)) if known.doc else ""
-    names = fence(_items(known.items), "python") if known.items else "It defines no class and no function."
-    kinds = Counter("class" if item.signature.startswith("class") else "function" for item in known.items)
-    classes = plural(kinds["class"], "class", "classes")
-    head = f"`{path}`: {classes}, {plural(kinds['function'], 'function or method', 'functions and methods')}"
-    return "\n\n".join(part for part in (head, doc, names) if part)
 
 
 def _items(items: Sequence[Item]) -> str:

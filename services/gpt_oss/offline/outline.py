@@ -1,12 +1,19 @@
 """The outline of a Python file from its syntax tree: classes, functions, docstrings. Runs nothing of it."""
 
 import ast
+import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 MAX_SOURCE = 1_000_000
 """Longest source in characters that is parsed."""
 
+_TRIES = 6
+"""How often a beginning is shortened: each time is a parse of all of it."""
+
+_STARTS = re.compile(r"[^\s#)\]}]|\s+(?:async def|def|class|@)\b")
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -34,6 +41,14 @@ def outline(source: str) -> Outline | None:
     if tree is None:
         return None
     return Outline(ast.get_docstring(tree) or "", tuple(_items(tree.body, 0)))
+
+
+def outline_of_part(lines: Sequence[str]) -> Outline | None:
+    """Return the outline of a source's beginning: its lines up to the last statement that may be cut."""
+    starts = (at for at in range(len(lines) - 1, 0, -1) if _STARTS.match(lines[at]))
+    cuts = [len(lines), *islice(starts, _TRIES)]
+    found = (outline("\n".join(lines[:cut])) for cut in cuts)
+    return next((known for known in found if known is not None), None)
 
 
 def parse(source: str) -> ast.Module | None:

@@ -44,6 +44,7 @@ from services.gpt_oss.offline.lookups import (
     Search,
 )
 from services.gpt_oss.offline.manifests import Facts, choose, read_manifest
+from services.gpt_oss.offline.pages import read_on
 from services.gpt_oss.offline.project import choose_licence, choose_readme, test_command
 from services.gpt_oss.offline.results import Match, Observation, entries, file_text, matches, was_cut
 from services.gpt_oss.offline.tree import files_of, top_level
@@ -198,7 +199,10 @@ def _outline(intent: Outline) -> Steps:
     (file,) = yield (ReadFile(intent.path),)
     if not file.ok:
         return (yield from _similar(intent.path, file))
-    return answers.outlined(intent.path, file_text(file.text))
+    if not intent.path.endswith((".py", ".pyi")):
+        return answers.outlined(intent.path, file_text(file.text))
+    read = yield from read_on(intent.path, file)
+    return answers.python_outline(intent.path, read)
 
 
 def _similar(path: str, failed: Observation) -> Steps:
