@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,10 +11,27 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from services.local.home import Home
 from services.local.postgres import EmbeddedPostgres
 from services.local.programs import install_line, sandbox_problem, sandbox_remedy
 
 ALL = os.environ.get("MOORAGE_TEST_ALL") == "1"
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, and let the programs under test hear it: a shell's background job is started deaf to it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_socket_directory_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remove the directories in /tmp of the homes that tests made: their paths are too long for sockets inside."""
+    yield
+    for place, folders, _ in os.walk(tmp_path_factory.getbasetemp()):
+        if {"logs", "mirrors"} <= set(folders):
+            folders.clear()
+            shutil.rmtree(Home.find(place).run_dir, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

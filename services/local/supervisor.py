@@ -148,12 +148,10 @@ def serve(home: Home, *, port: int, runtime: str, report: Report) -> None:
     with locked(home.path / "supervisor.lock", _LOCK_LIMIT_S, busy="A stack of this home is already running."):
         sweep(home)
         home.prepare()
-        doors = services.Doors.open(port)
         try:
-            with _logging_to(home.logs / "supervisor.log"):
+            with contextlib.closing(services.Doors.open(port)) as doors, _logging_to(home.logs / "supervisor.log"):
                 asyncio.run(Stack(home, doors, runtime=runtime, report=report).run())
         finally:
-            doors.close()
             sweep(home)
 
 

@@ -104,13 +104,14 @@ def test_after_a_killed_supervisor_the_next_up_and_the_next_down_work(home: Home
     assert_nothing_left(home)
 
 
-def test_a_taken_port_is_one_sentence_at_once_and_nothing_is_left(home: Home) -> None:
+@pytest.mark.parametrize("detach", [True, False])
+def test_a_taken_port_is_one_sentence_at_once_and_nothing_is_left(home: Home, detach: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(
             LocalError, match=rf"^Port {port} cannot be used \(address already in use\); set MOORAGE_PORT=.*--port"
         ):
-            stack.up(home, port=port)
+            stack.up(home, port=port, detach=detach)
     assert_nothing_left(home)
 
 
