@@ -135,7 +135,7 @@ def create_app(
                 signal.raise_signal(signal.SIGTERM)
             raise
 
-    app = FastAPI(title=name, version=VERSION, lifespan=run)
+    app = FastAPI(title=name, version=VERSION, lifespan=run, docs_url=None, redoc_url=None)
     for router in routers:
         app.include_router(router)
     install_handlers(app)

@@ -135,6 +135,18 @@ class Hub:
                 unreachable=ErrorCode.HUB_UNREACHABLE, who="The hub",
             )  # fmt: skip
 
+    async def forget(self, workspace_id: WorkspaceId) -> None:
+        """Have the hub remove a workspace's mirror and close its egress, so that old grants lead nowhere.
+
+        Raises:
+            ServiceError: `hub_unreachable`.
+        """
+        async with connect(self._address, token=self._secret) as client:
+            await call(
+                client, "DELETE", f"/internal/mirrors/{workspace_id}", Reply,
+                unreachable=ErrorCode.HUB_UNREACHABLE, who="The hub",
+            )  # fmt: skip
+
     async def answers(self) -> None:
         """Return if the hub is ready.
 

@@ -29,6 +29,7 @@ from services.orchestrator.store.workspaces import WorkspaceStore
 logger = logging.getLogger(__name__)
 
 REAP_EVERY_S = 10.0
+DATABASE_LIMIT_S = 5
 
 
 @contextlib.asynccontextmanager
@@ -84,11 +85,34 @@ def build(settings: Settings) -> FastAPI:
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop; what is wrong with a setting is said in one sentence before anything starts."""
     settings = Settings()
-    if missing := settings.missing():
-        sys.exit(f"The orchestrator needs {' and '.join(missing)}; `./moorage up` sets them on a laptop.")
+    if problem := wrong_setting(settings):
+        sys.exit(problem)
     serve(build(settings), settings)
+
+
+def wrong_setting(settings: Settings) -> str | None:
+    """Return what keeps this service from starting, and the setting to change."""
+    if missing := settings.missing():
+        return f"The orchestrator needs {' and '.join(missing)}; `./moorage up` sets them on a laptop."
+    try:
+        choose(settings)
+    except ValueError as error:
+        return f"{error}."
+    url = settings.database_url.get_secret_value()
+    try:
+        known = psycopg.conninfo.conninfo_to_dict(url)
+        with psycopg.connect(url, connect_timeout=DATABASE_LIMIT_S):
+            return None
+    except psycopg.ProgrammingError:
+        return (
+            "DATABASE_URL is not a Postgres connection string; write it as postgresql://user:password@host:5432/name."
+        )
+    except psycopg.OperationalError as error:
+        place = f"{known.get('host', 'localhost')}:{known.get('port', 5432)}"
+        reason = str(error).strip().splitlines()[0].rpartition(": ")[2].strip()
+        return f"DATABASE_URL: Postgres at {place} cannot be used ({reason}); check that it runs and lets us in."
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from services.chassis.auth import bearer, from_own_loopback, is_loopback, require_secret, sign, verify
-from services.chassis.peers import Address
 from services.chassis.errors import ServiceError
+from services.chassis.peers import Address
 
 KEY = "k" * 32
 OTHER = "o" * 32

@@ -1,6 +1,7 @@
 """Calling another service: its reply typed, its errors as data, its absence named."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from services.chassis.errors import ServiceError, error_response
@@ -134,3 +135,36 @@ async def test_our_own_addresses_ignore_the_environments_proxy(
     async with connect(str(client.base_url), foreign=True) as foreign:
         with pytest.raises(ServiceError, match="cannot be reached"):
             await ask(foreign, "/whoami")
+
+
+async def _gzipped(_: Request) -> Response:
+    return Response(gzip.compress(b'{"text": "' + b"x" * 1_000_000 + b'"}'), headers={"Content-Encoding": "gzip"})
+
+
+async def _large(_: Request) -> Response:
+    return Response(b'{"text": "' + b"x" * 200_000 + b'"}')
+
+
+async def _dripping(_: Request) -> Response:
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    return StreamingResponse(drip())
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(_gzipped, "more than 100,000 bytes, or encoded"), (_large, "more than 100,000"), (_dripping, "in time")],
+)
+async def test_a_hostile_reply_is_refused_before_it_costs_much(
+    answer: Callable[[Request], Awaitable[Response]], said: str
+) -> None:
+    app = Starlette(routes=[Route("/x", answer)])
+    async with serving(app) as server, connect(server.url) as client, asyncio.timeout(10):
+        with pytest.raises(ServiceError, match=said) as refused:
+            await call(
+                client, "GET", "/x", Told, timeout=1.0, limit=100_000, unreachable=ErrorCode.AGENT_UNREACHABLE, who="It"
+            )
+    assert refused.value.code is ErrorCode.AGENT_UNREACHABLE

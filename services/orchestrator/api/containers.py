@@ -66,8 +66,9 @@ async def stop_container(workspace_id: Named, parts: Parts) -> Container:
 
 @router.delete("/containers/{workspace_id}", status_code=HTTPStatus.NO_CONTENT, response_class=Response)
 async def delete_container(workspace_id: Named, parts: Parts) -> Response:
-    """Delete an agent and its work tree; the tasks' logs and patches stay."""
+    """Delete an agent, its work tree and its mirror; the tasks' logs and patches stay."""
     await parts["lifecycle"].delete(workspace_id)
+    await parts["hub"].forget(workspace_id)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
