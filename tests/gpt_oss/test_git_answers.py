@@ -3,6 +3,9 @@
 import pytest
 from openai import AsyncOpenAI
 
+from services.gpt_oss.offline.answers_git import counted
+from services.gpt_oss.offline.lookups import GitLog
+from services.gpt_oss.offline.results import Observation
 from services.mcp_hub.local_tree import _MESSAGE as SNAPSHOT
 from tests.gpt_oss.conftest import commit
 from tests.gpt_oss.hands import HUB_TOOLS, SHELL_ONLY, Hands, ask
@@ -105,6 +108,10 @@ async def test_how_many_commits_are_counted_and_not_those_shown(client: AsyncOpe
     assert (await ask(client, hands, "How many commits touch notes.txt?")).startswith("12 commits of `notes.txt`.")
 
 
+def test_a_number_is_told_even_when_the_history_cannot_be_shown() -> None:
+    assert counted(14, Observation(GitLog(), "fatal: 0123456 is broken", ok=False), 10, None) == "14 commits."
+
+
 async def test_edits_are_named_where_they_are_counted(client: AsyncOpenAI, dirty: Hands) -> None:
     answer = await ask(client, dirty, "How many commits are there?")
-    assert answer.startswith("3 commits; one of them stands for your uncommitted changes. ")
+    assert answer.startswith("3 commits; one of them stands for your uncommitted changes:\n\n- `")

@@ -28,13 +28,16 @@ def log(seen: Observation, limit: int, path: str | None) -> str:
 
 def counted(number: int | None, seen: Observation, limit: int, path: str | None) -> str:
     """Say how many commits there are, and show the newest."""
-    shown = log(seen, limit, path)
+    lines = commits(seen.text) if seen.ok else []
     if number is None:
-        known = len(own(commits(seen.text))) < limit
-        return shown if known else f"I cannot count the commits without a shell. {shown}"
+        cannot = "I cannot count the commits without a shell. " if len(own(lines)) >= limit else ""
+        return cannot + log(seen, limit, path)
     place = f" of `{path}`" if path else ""
-    edits = "; one of them stands for your uncommitted changes" if has_snapshot(commits(seen.text)) else ""
-    return f"{plural(number, 'commit')}{place}{edits}. {shown}"
+    edits = "; one of them stands for your uncommitted changes" if has_snapshot(lines) else ""
+    said = f"{plural(number, 'commit')}{place}{edits}"
+    if not lines:
+        return f"{said}."
+    return f"{said}:\n\n{bullets(lines)}" if len(lines) == number else f"{said}. {log(seen, limit, path)}"
 
 
 def diff(seen: Observation, ref: str) -> str:
