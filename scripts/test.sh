@@ -1,7 +1,7 @@
 #!/bin/sh
 # Every check of the project: ruff, import-linter, mypy, shellcheck and the tests with coverage. All of them run, even
 # after a failure; the last line is pytest's summary. `--all` also installs and demands the system programs that some
-# tests need. Every other argument goes to pytest. Called by `./moorage test`, which makes .venv first.
+# tests need, and runs those that take longest. Every other argument goes to pytest. Called by `./moorage test`, which makes .venv first.
 # shellcheck disable=SC2317,SC2329 # functions are called by stage and by trap
 set -u
 
@@ -26,8 +26,10 @@ install_missing() { # what the tests with a marker need; Debian's names
         { apt-get update >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing >&2; }
 }
 
+quick='not full' # what takes longest runs with --all only
 if [ "${1:-}" = --all ]; then
     shift
+    quick=
     install_missing || exit 1
     MOORAGE_TEST_ALL=1
     export MOORAGE_TEST_ALL
@@ -78,7 +80,7 @@ static=$!
 colour=no
 [ ! -t 1 ] || colour=yes
 {
-    pytest -n 2 --color="$colour" --cov=services --cov-report= "$@"
+    pytest -n 2 --dist loadfile ${quick:+-m "$quick"} --color="$colour" --cov=services --cov-report= "$@"
     echo "$?" >"$out/tests.code"
 } 2>&1 | tee "$out/tests.txt"
 wait "$static"

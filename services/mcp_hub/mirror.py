@@ -135,7 +135,7 @@ class Mirrors:
             raise ServiceError(ErrorCode.TIMEOUT, message) from error
         return MirrorReply(
             commit=commit,
-            ref=ref,
+            ref=None if ref is None else ref.encode(errors="surrogateescape").decode(errors="backslashreplace"),
             remote=f"http://{GIT_HOST}/{request.workspace_id}.git",
             dirty=dirty,
             ms=round((time.perf_counter() - began) * 1000),
@@ -165,7 +165,7 @@ class Mirrors:
         head = repository.head.commit if repository.head else None
         wanted = head if ref is None else await local_tree.find_commit(self._git, repository, ref)
         if ref is not None and wanted is None:
-            raise await self._no_such_ref(mirror, ref)
+            raise await self._no_such_ref(repository.top, ref)
         try:
             await self._fetch_local(mirror, repository, wanted)
             if ref is None and not repository.bare:
@@ -291,13 +291,13 @@ class Mirrors:
     async def _forget_upstream(self, mirror: Path) -> None:
         await self._git.run("update-ref", "-d", _UPSTREAM, directory=mirror, timeout_s=_QUICK_S)
 
-    async def _branches(self, mirror: Path, *filters: str) -> list[str]:
+    async def _branches(self, directory: Path, *filters: str) -> list[str]:
         asked = ("for-each-ref", f"--count={_NAMES}", "--format=%(refname:strip=2)", *filters, "refs/heads")
-        return (await self._git.run(*asked, directory=mirror, timeout_s=_QUICK_S)).text.split()
+        return (await self._git.run(*asked, directory=directory, timeout_s=_QUICK_S)).text.split()
 
-    async def _no_such_ref(self, mirror: Path, ref: str, start: str | None = None) -> ServiceError:
+    async def _no_such_ref(self, directory: Path, ref: str, start: str | None = None) -> ServiceError:
         # Comparing is slow, and the server chooses what there is to compare.
-        branches = [name for name in await self._branches(mirror) if len(name) <= _LONGEST_NAME]
+        branches = [name for name in await self._branches(directory) if len(name) <= _LONGEST_NAME]
         matching = asyncio.to_thread(difflib.get_close_matches, ref[:_LONGEST_NAME], branches, n=5, cutoff=0.5)
         near = await matching or branches[:5]
         known = f"branches are: {', '.join(near)}" if near else "it has no branches"

@@ -42,7 +42,10 @@ class MirrorRequest(Request):
 
 
 class MirrorReply(Reply):
-    """`commit` None means the repository is empty; `dirty`: `commit` holds a local tree's uncommitted changes."""
+    """`commit` None means the repository is empty; `dirty`: `commit` holds a local tree's uncommitted changes.
+
+    `ref` is for people: what of a name is not UTF-8 is escaped.
+    """
 
     commit: str | None
     ref: str | None

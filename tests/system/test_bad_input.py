@@ -195,7 +195,6 @@ def test_a_private_repository_asks_for_the_users_own_credentials(harbour: Harbou
     assert "credential" in failed(harbour, 502, "repository_forbidden", query="q", repo_url=url)
 
 
-@pytest.mark.xfail(reason="the hub looks for similar names in the mirror before the local branches are in it")
 @pytest.mark.usefixtures("works")
 def test_a_wrong_ref_of_a_new_local_repository_names_similar_ones(harbour: Harbour, repository: Path) -> None:
     git(repository, "branch", "feature/tides")
@@ -483,7 +482,6 @@ def test_a_submodule_entry_and_a_large_file_do_no_harm(harbour: Harbour, model: 
     assert len(json.dumps(model.requests[1]["messages"])) < 200_000
 
 
-@pytest.mark.xfail(reason="the hub cannot put such a branch's name into its answer, and answers 500")
 @pytest.mark.usefixtures("works")
 def test_a_branch_whose_name_is_no_utf8_works(harbour: Harbour, model: ModelServer, repository: Path) -> None:
     subprocess.run([b"git", b"-C", os.fsencode(repository), b"checkout", b"-qb", b"odd-\xff"], check=True)

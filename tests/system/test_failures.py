@@ -138,10 +138,10 @@ def endless(chunk: bytes) -> Callable[[], Response]:
     return lambda: StreamingResponse(chunks(), media_type="text/event-stream")
 
 
-def choice(**delta: Any) -> str:
+def choice(finish: str | None = None, **delta: Any) -> str:
     """A chunk of a completion."""
     return json.dumps({"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m",
-                       "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})  # fmt: skip
+                       "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})  # fmt: skip
 
 
 BAD: list[tuple[str, Step, str, str]] = [
@@ -157,7 +157,8 @@ BAD: list[tuple[str, Step, str, str]] = [
     ("wrong types", stream('{"choices": 5}', "[DONE]"), "model_nonsense", "/v1"),
     ("null delta", stream('{"choices": [{"delta": null, "index": 0}]}', "[DONE]"), "model_nonsense", "/v1"),
     ("an error event", stream('{"error": {"message": "overloaded"}}'), "model_nonsense", "/v1"),
-    ("only whitespace", stream(choice(content="  \n"), "[DONE]"), "model_nonsense", "empty"),
+    ("only whitespace", stream(choice("stop", content="  \n"), "[DONE]"), "model_nonsense", "empty"),
+    ("broken off", stream(choice(content="half an ans")), "model_nonsense", "broke off"),
     ("not UTF-8", lambda: Response(b"data: \xff\xfe\n\n", media_type="text/event-stream"), "model_nonsense", "/v1"),
     ("endless spaces", endless(b" " * 65536), "model_nonsense", "/v1"),
     ("endless comments", endless(b":" + b"x" * 60000 + b"\n\n"), "model_nonsense", "/v1"),
@@ -188,7 +189,8 @@ def test_a_model_that_only_calls_unknown_tools_reaches_its_step_limit(fragile: F
 def test_broken_tool_calls_are_told_to_the_model(fragile: Fragile) -> None:
     def call(name: str, arguments: str) -> Step:
         function = {"name": name, "arguments": arguments}
-        return stream(choice(tool_calls=[{"index": 0, "id": "c", "type": "function", "function": function}]), "[DONE]")
+        made = [{"index": 0, "id": "c", "type": "function", "function": function}]
+        return stream(choice("tool_calls", tool_calls=made), "[DONE]")
 
     broken = [
         '{"path": NaN}',
@@ -216,6 +218,7 @@ def test_broken_tool_calls_are_told_to_the_model(fragile: Fragile) -> None:
 # --- the parts -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_without_postgres_the_api_says_so_until_it_is_back(fragile: Fragile) -> None:
     before = fragile.ended(fragile.begin(query="q", repo_url=str(fragile.known)))
     supervisor = fragile.child("supervisor")
@@ -296,6 +299,7 @@ def test_a_task_outlives_its_agent(fragile: Fragile, repository: Path) -> None:
     fragile.works()
 
 
+@pytest.mark.full
 def test_a_task_outlives_the_orchestrator_and_no_step_is_repeated(fragile: Fragile, repository: Path) -> None:
     model = fragile.model
     model.script(
@@ -333,6 +337,7 @@ def test_a_task_outlives_the_orchestrator_and_no_step_is_repeated(fragile: Fragi
     fragile.works()
 
 
+@pytest.mark.full
 def test_a_waiting_caller_is_told_when_the_orchestrator_goes(fragile: Fragile) -> None:
     fragile.model.script("Done.")
     fragile.model.hold = threading.Event()

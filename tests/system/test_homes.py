@@ -52,6 +52,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory, model: ModelServer) -> Iterat
     assert stack.cli("down").code == 0
 
 
+@pytest.mark.full
 def test_a_stack_goes_up_and_down_and_survives_its_supervisor(bare: Stack, tmp_path: Path, repository: Path) -> None:
     stack = start(tmp_path / "home")
     again = stack.cli("up", "--detach")

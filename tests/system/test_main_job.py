@@ -178,6 +178,20 @@ def test_apply_writes_the_result_into_the_local_repository(
     assert result["changes"]["base"]["from"] == "fresh"
 
 
+def test_what_the_user_does_after_taking_the_changes_is_seen(
+    modelled: Stack, model: ModelServer, repository: Path
+) -> None:
+    model.script([("shell__exec", {"command": "echo 'Then drink tea.' >> README.md"})], "Tea.")
+    assert modelled.cli("run", "Tea", "--repo", str(repository), "--apply").code == 0
+    readme = repository / "README.md"
+    readme.write_text(readme.read_text().replace("drink tea", "drink coffee") + "And cake.\n")
+    git(repository, "commit", "-qam", "Coffee")
+    model.script([("filesystem__read_file", {"path": "README.md"})], "Seen.")
+    result = modelled.orchestrate(query="look", repo_url=str(repository))
+    assert result["changes"]["base"]["from"] == "fresh"
+    assert "And cake." in next(m["content"] for m in model.requests[1]["messages"] if m["role"] == "tool")
+
+
 def test_undelivered_changes_are_continued_and_a_fresh_start_sets_them_aside(
     modelled: Stack, model: ModelServer, repository: Path
 ) -> None:
