@@ -96,6 +96,9 @@ def require_public(host: str, addresses: Iterable[str], remedy: str) -> None:
         ServiceError: `address_forbidden`, with `remedy` as what to do next.
     """
     for text in addresses:
-        if not is_public(ipaddress.ip_address(text)):
+        address = ipaddress.ip_address(text)
+        if not is_public(address):
+            if address.is_link_local:
+                remedy = "There a cloud answers with credentials; use another address."
             message = f"{host} is a private, loopback or otherwise reserved address. {remedy}"
             raise ServiceError(ErrorCode.ADDRESS_FORBIDDEN, message)

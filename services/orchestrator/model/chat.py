@@ -135,7 +135,8 @@ class ChatModel:
         except (openai.APIConnectionError, httpx.HTTPError) as error:
             cause = error.__cause__ or error
             raise ModelUnreachable(
-                f"The model endpoint {where} cannot be reached ({cause}); is it running? Check GPT_OSS_URL."
+                f"The model endpoint {where} cannot be reached ({cause}); is it running? It is asked because "
+                f"{self.endpoint.why}."
             ) from error
         # What a wrong server sends breaks the client in many ways, none of them ours to tell apart.
         except (openai.OpenAIError, ValueError, TypeError, AttributeError, KeyError, LookupError) as error:

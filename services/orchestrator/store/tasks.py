@@ -258,6 +258,8 @@ class TaskStore:
                     while page := await self.events(task_id, after=after):
                         for event in page:
                             yield event
+                            if event.kind is EventKind.TASK_FINISHED:  # whoever reads it goes, perhaps mid-query
+                                return
                         after = page[-1].seq
                     if row is None or row.status.final:
                         return

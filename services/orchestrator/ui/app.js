@@ -97,7 +97,7 @@ function show(task) {
   card.status.className = `status ${task.status}`;
   card.status.textContent = task.status;
   card.age.textContent = age(task.created_at);
-  if (task.status === "running" && !card.seen) card.box.open = true;
+  if (["queued", "running"].includes(task.status) && !card.seen) card.box.open = true;
   card.seen = true;
   if (card.box.open) follow(card);
   return card.box;
