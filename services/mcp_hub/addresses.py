@@ -98,7 +98,7 @@ def require_public(host: str, addresses: Iterable[str], remedy: str) -> None:
     for text in addresses:
         address = ipaddress.ip_address(text)
         if not is_public(address):
-            if address.is_link_local:
+            if (getattr(address, "ipv4_mapped", None) or address).is_link_local:
                 remedy = "There a cloud answers with credentials; use another address."
             message = f"{host} is a private, loopback or otherwise reserved address. {remedy}"
             raise ServiceError(ErrorCode.ADDRESS_FORBIDDEN, message)
