@@ -71,6 +71,9 @@ async def open_repository(git: Git, text: str, trust: LocalTrust) -> LocalReposi
         if "not a git repository" in error.stderr:
             message = f"{path} is a directory but not a git repository; run `git init` in it, then try again"
             raise invalid(message) from error
+        if "dubious ownership" in error.stderr:
+            trusted = f"git config --global --add safe.directory {path}"
+            raise invalid(f"{path} belongs to another account; if you trust it, run `{trusted}`") from error
         raise invalid(f"git cannot read {path}: {own_words(error.stderr)}") from error
     await asyncio.to_thread(trust.require, places)
     top = places.top

@@ -1,8 +1,11 @@
 """Repositories on this machine: uncommitted changes are seen, and nothing of the user's is written."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
+
+import pytest
 
 from services.wire.errors import ErrorCode
 from tests.mcp_hub.support import WORKSPACE, Hub, git
@@ -54,6 +57,17 @@ def test_a_change_in_the_same_second_and_size_is_seen(hub: Hub, repository: Path
     (repository / "code.py").write_text("print(3)\n")
     commit = hub.mirror(repository, local=True).json()["commit"]
     assert git(mirror_of(hub), "show", f"{commit}:code.py") == "print(3)"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_repository_of_another_account_is_refused_with_the_way_to_trust_it(hub: Hub, repository: Path) -> None:
+    os.chown(repository, 12345, 12345)
+    os.chown(repository / ".git", 12345, 12345)
+    response = hub.mirror(repository, local=True)
+    assert response.status_code == 422
+    message = response.json()["error"]["message"]
+    assert "belongs to another account" in message
+    assert f"safe.directory {repository}" in message
 
 
 def test_a_named_ref_leaves_uncommitted_changes_out(hub: Hub, repository: Path) -> None:
