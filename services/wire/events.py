@@ -4,8 +4,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
-
 from services.wire.base import Reply
 
 
@@ -83,9 +81,3 @@ class ObservationData(Reply):
     ok: bool
     text: str
     seconds: float = 0.0
-
-
-class NudgeData(Reply):
-    """A correction put before the model as a user message, inside a `model.turn` that had no use."""
-
-    text: str = Field(min_length=1)
