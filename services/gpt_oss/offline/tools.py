@@ -131,10 +131,6 @@ class Toolbox:
             return None
         return Call(shell.name, _fill(shell, RunCommand(lookup.shell()).wants()))
 
-    def has(self, role: Role) -> bool:
-        """Whether a tool of that very role was offered."""
-        return role in self._by_role
-
 
 def words_of(name: str) -> frozenset[str]:
     """Return the words in a tool's name: split at punctuation and capitals, plural endings dropped."""
