@@ -12,7 +12,7 @@ export PATH
 
 install_missing() { # what the tests with a marker need; Debian's names
     missing=
-    for pair in bwrap:bubblewrap rg:ripgrep git:git; do
+    for pair in bwrap:bubblewrap rg:ripgrep git:git curl:curl ps:procps; do
         command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
     done
     [ -n "$missing" ] || return 0
