@@ -60,13 +60,17 @@ def _no_sandbox() -> str | None:
     return f"{problem}; {sandbox_remedy(root=os.geteuid() == 0)}" if problem else None
 
 
-def _no_ripgrep() -> str | None:
-    if shutil.which("rg"):
+def _without(program: str, package: str) -> str | None:
+    if shutil.which(program):
         return None
-    return f"ripgrep is not installed; {install_line('ripgrep', root=os.geteuid() == 0)}"
+    return f"{package} is not installed; {install_line(package, root=os.geteuid() == 0)}"
 
 
-NEEDS: dict[str, Callable[[], str | None]] = {"sandbox": _no_sandbox, "ripgrep": _no_ripgrep}
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "sandbox": _no_sandbox,
+    "ripgrep": lambda: _without("rg", "ripgrep"),
+    "curl": lambda: _without("curl", "curl"),
+}
 """What a marker's tests need: says why it is not there and how to get it, or nothing."""
 
 

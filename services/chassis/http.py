@@ -68,7 +68,9 @@ async def call(
     except (httpx.TimeoutException, TimeoutError) as error:
         raise ServiceError(unreachable, f"{who} did not answer {path} in time; try again.") from error
     except httpx.HTTPError as error:
-        raise ServiceError(unreachable, f"{who} cannot be reached ({error}); try again.") from error
+        raise ServiceError(
+            unreachable, f"{who} cannot be reached ({str(error) or type(error).__name__}); try again."
+        ) from error
     if answer is None:
         raise ServiceError(unreachable, f"{who} answered {path} with more than {limit:,} bytes, or encoded.")
     if response.is_success:

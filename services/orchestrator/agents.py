@@ -6,8 +6,9 @@ from services.chassis.http import call, connect
 from services.wire.agent import RUN_HEADER, ChangesReply, OpenReply, OpenRequest
 from services.wire.errors import ErrorCode
 
-OPEN_LIMIT_S = 600.0
-CHANGES_LIMIT_S = 60.0
+OPEN_LIMIT_S = 1200.0
+"""Above the agent's own limit of a fetch, 900 s, which comes with the better words."""
+CHANGES_LIMIT_S = 300.0
 CHANGES_BYTES = 64 * 1024 * 1024
 """A patch of the agent's own limit, 32 MiB, in base64."""
 

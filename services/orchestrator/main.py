@@ -43,12 +43,13 @@ async def compose(settings: Settings) -> AsyncIterator[State]:
     hub = Hub(settings.hub, secret)
     chat = ChatModel(choose(settings), timeout_s=settings.model_timeout_s)
     capabilities = await asyncio.to_thread(probe_isolation)
-    process = ProcessRuntime(settings.state_dir, settings.run_dir, capabilities, settings.child_mark)
-    lifecycle = Lifecycle(process, workspaces, idle_s=settings.agent_idle_s)
-    opening = Opening(lifecycle, hub, settings.egress_allow)
-    work = Work(store, inbox, opening, hub, chat)
-    dispatcher = Dispatcher(store, inbox, work, max_runs=settings.max_runs)
-    async with chat.open(), database.open(), process.serve(), asyncio.TaskGroup() as group:
+    async with chat.open(), database.open(), asyncio.TaskGroup() as group, contextlib.AsyncExitStack() as stack:
+        process = ProcessRuntime(settings.state_dir, settings.run_dir, capabilities, settings.child_mark, group)
+        await stack.enter_async_context(process.serve())
+        lifecycle = Lifecycle(process, workspaces, idle_s=settings.agent_idle_s)
+        opening = Opening(lifecycle, hub, settings.egress_allow)
+        work = Work(store, inbox, opening, hub, chat)
+        dispatcher = Dispatcher(store, inbox, work, max_runs=settings.max_runs)
         loops = [
             group.create_task(inbox.listen(), name="inbox"),
             group.create_task(dispatcher.run(), name="dispatcher"),

@@ -1,9 +1,7 @@
 """What the documents say is true of the code: commands, settings, routes, links."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +10,11 @@ import pytest
 import typer.main
 
 from services.local.cli import app
-from services.local.programs import install_line
 from services.orchestrator.main import build
 from services.orchestrator.settings import Settings
 from services.wire.errors import STATUS
 from services.wire.events import EventKind
 from services.wire.tasks import OrchestrateRequest, TaskStatus
-from tests.conftest import ALL
 from tests.docs import settings_table
 from tests.system.conftest import ROOT, Stack, git
 
@@ -80,18 +76,8 @@ IN_ORDER: list[Callable[[str, Path], None]] = [
 """What each of the README's blocks with curl must have done, in the order of the page."""
 
 
-@pytest.fixture
-def curl() -> None:
-    """Curl, which the examples are written with."""
-    if shutil.which("curl") is None:
-        problem = f"curl is not installed; {install_line('curl', root=os.geteuid() == 0)}"
-        if ALL:
-            pytest.fail(problem, pytrace=False)
-        pytest.skip(problem)
-
-
 @pytest.mark.sandbox
-@pytest.mark.usefixtures("curl")
+@pytest.mark.curl
 def test_the_curl_commands_work_as_written(stack: Stack, repository: Path) -> None:
     blocks = [block for block in fenced(README, "sh") if "curl " in block]
     assert len(blocks) == len(IN_ORDER)

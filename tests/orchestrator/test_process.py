@@ -1,6 +1,7 @@
 """The process runtime with real agents, in a sandbox where there is bubblewrap, and without one."""
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.chassis.http import call, connect
-from services.orchestrator.runtimes import process
+from services.orchestrator.runtimes import agent_log, process
 from services.orchestrator.runtimes.base import AgentSpec, Capabilities, Observed, Phase
 from services.orchestrator.runtimes.process import AgentFailed, ProcessRuntime, probe_isolation
 from services.wire.agent import AgentHealth, ExecReply, ExecRequest
@@ -26,10 +27,26 @@ def sockets() -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextlib.asynccontextmanager
+async def running(home: Path, sockets: Path, capabilities: Capabilities) -> AsyncIterator[ProcessRuntime]:
+    """A runtime while the block runs."""
+    failure: Exception | None = None
+    async with (
+        asyncio.TaskGroup() as logs,
+        ProcessRuntime(home / "home", sockets, capabilities, {}, logs).serve() as runtime,
+    ):
+        try:
+            yield runtime
+        except Exception as error:  # raised below, outside of the group that would wrap it
+            failure = error
+    if failure is not None:
+        raise failure
+
+
 @pytest.fixture(params=[pytest.param("sandbox", marks=pytest.mark.sandbox), "none"])
 async def runtime(request: pytest.FixtureRequest, tmp_path: Path, sockets: Path) -> AsyncIterator[ProcessRuntime]:
     capabilities = probe_isolation() if request.param == "sandbox" else NONE
-    async with ProcessRuntime(tmp_path / "home", sockets, capabilities, {}).serve() as runtime:
+    async with running(tmp_path, sockets, capabilities) as runtime:
         yield runtime
 
 
@@ -108,7 +125,7 @@ async def test_no_module_of_a_repository_is_taken_for_ours(runtime: ProcessRunti
 
 @pytest.mark.sandbox
 async def test_a_command_cannot_take_the_agents_descriptors(tmp_path: Path, sockets: Path) -> None:
-    async with ProcessRuntime(tmp_path / "home", sockets, probe_isolation(), {}).serve() as runtime:
+    async with running(tmp_path, sockets, probe_isolation()) as runtime:
         agent = await runtime.ensure(AgentSpec(WORKSPACE), 1)
         looks = (
             "for name in fd/0 mem environ maps; do head -c 1 /proc/2/$name >/dev/null 2>&1 && echo $name; done; true"
@@ -139,7 +156,7 @@ async def test_broken_connections_of_commands_do_not_harm_the_agent(tmp_path: Pa
         writer.write(b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n")
         writer.close()
 
-    async with ProcessRuntime(tmp_path / "home", sockets, probe_isolation(), {}).serve() as runtime:
+    async with running(tmp_path, sockets, probe_isolation()) as runtime:
         agent = await runtime.ensure(AgentSpec(WORKSPACE), 1)
         assert agent.egress is not None
         async with await asyncio.start_unix_server(refuse, agent.egress):
@@ -152,17 +169,24 @@ async def test_broken_connections_of_commands_do_not_harm_the_agent(tmp_path: Pa
 async def test_what_an_agent_says_is_kept_within_bounds(
     runtime: ProcessRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "LOG_BYTES", 100_000)
-    monkeypatch.setattr(process, "LOG_SHOWN_BYTES", 1_000)
+    monkeypatch.setattr(agent_log, "KEPT_BYTES", 100_000)
+    monkeypatch.setattr(agent_log, "SHOWN_BYTES", 1_000)
     log = tmp_path / "log"
     stream = asyncio.StreamReader()
     stream.feed_data(b"x" * 90_000 + b"\n" + b"y" * 90_000)
     stream.feed_eof()
-    await process.write_log(stream, log)
+    await agent_log.keep(stream, log)
     assert log.stat().st_size == 100_000
-    assert [len(line) for line in process._last_lines(log, 5)] == [1_000]
+    assert [len(line) for line in agent_log.last_lines(log, 5)] == [1_000]
     await runtime.ensure(AgentSpec(WORKSPACE), 1)
     assert await runtime.logs(WORKSPACE, 10) == []
+
+
+async def test_a_log_that_cannot_be_written_harms_no_agent(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    (tmp_path / "home" / "logs" / "agents" / f"{WORKSPACE}.log").mkdir(parents=True)
+    agent = await runtime.ensure(AgentSpec(WORKSPACE), 1)
+    assert await execute(agent, "echo fine") == "fine\n"
+    assert await runtime.logs(WORKSPACE, 5) == []
 
 
 async def test_deleting_removes_a_tree_however_deep_and_whatever_its_modes(
@@ -184,7 +208,7 @@ async def test_an_agent_that_does_not_start_says_why(
 ) -> None:
     failing = ("sh", "-c", "echo no such luck >&2; exit 3")
     monkeypatch.setattr(process, "AGENT", failing)
-    async with ProcessRuntime(tmp_path / "home", sockets, NONE, {}).serve() as runtime:
+    async with running(tmp_path, sockets, NONE) as runtime:
         with pytest.raises(AgentFailed, match="no such luck"):
             await runtime.ensure(AgentSpec(WORKSPACE), 1)
         assert await runtime.inspect(WORKSPACE) is None

@@ -166,6 +166,17 @@ def test_the_program_and_the_system_cannot_be_written(host: Host) -> None:
         assert "Read-only file system" in host.inside(f"open({path!r}, 'w')"), path
 
 
+def test_memory_behind_shared_memory_and_scratch_is_bounded(host: Host) -> None:
+    places = [*sandbox.SCRATCH, "/dev/shm"]
+    script = f"import os; print([os.statvfs(place).f_blocks * os.statvfs(place).f_frsize for place in {places}])"
+    assert host.inside(script) == str([sandbox.SCRATCH_BYTES] * 4)
+    assert "Read-only file system" in host.inside("open('/dev/x', 'w')")
+    semaphores = (
+        "import multiprocessing; print(multiprocessing.Lock().acquire()); import os; os.openpty(); print('pty')"
+    )
+    assert host.inside(semaphores) == "True\npty"
+
+
 def test_the_tree_and_the_home_can_be_written_and_belong_to_the_agent(host: Host) -> None:
     script = (
         "import os; open('x', 'w'); open('/home/agent/y', 'w'); open('/tmp/z', 'w'); print(os.getuid(), os.getcwd())"

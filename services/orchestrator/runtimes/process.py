@@ -21,7 +21,7 @@ import httpx
 
 from services.chassis.errors import ServiceError
 from services.chassis.http import connect
-from services.orchestrator.runtimes import sandbox
+from services.orchestrator.runtimes import agent_log, sandbox
 from services.orchestrator.runtimes.base import AgentSpec, Capabilities, Observed, Phase
 from services.wire.base import WorkspaceId
 from services.wire.errors import ErrorCode
@@ -29,10 +29,8 @@ from services.wire.errors import ErrorCode
 START_LIMIT_S = 30.0
 STOP_GRACE_S = 3.0
 PROBE_LIMIT_S = 10.0
-LOG_BYTES = 8 * 1024 * 1024
-"""Most an agent's log holds of one start."""
-LOG_SHOWN_BYTES = 1024 * 1024
-"""Most of a log's end that is read to be shown."""
+REMOVE_LIMIT_S = 120.0
+
 
 AGENT = (sys.executable, "-I", "-m", "services.agent.main")
 """-I: the current directory and the agent's home belong to the repository, and no module may come from there."""
@@ -88,11 +86,14 @@ class ProcessRuntime:
 
     name = "process"
 
-    def __init__(self, state: Path, run: Path, capabilities: Capabilities, mark: dict[str, str]) -> None:
+    def __init__(
+        self, state: Path, run: Path, capabilities: Capabilities, mark: dict[str, str], logs: asyncio.TaskGroup
+    ) -> None:
         self._state = state
         self._run = run
         self._capabilities = capabilities
         self._mark = mark
+        self._logs = logs
         self._children: dict[WorkspaceId, Child] = {}
         self._locks: WeakValueDictionary[WorkspaceId, asyncio.Lock] = WeakValueDictionary()
 
@@ -102,14 +103,13 @@ class ProcessRuntime:
 
     @contextlib.asynccontextmanager
     async def serve(self) -> AsyncIterator["ProcessRuntime"]:
-        """Write the agents' logs, and end every agent on the way out."""
-        async with asyncio.TaskGroup() as self._writers:
-            try:
-                yield self
-            finally:
-                async with asyncio.TaskGroup() as group:
-                    for workspace_id in list(self._children):
-                        group.create_task(self.stop(workspace_id), name=f"stop-{workspace_id}")
+        """End every agent on the way out."""
+        try:
+            yield self
+        finally:
+            async with asyncio.TaskGroup() as group:
+                for workspace_id in list(self._children):
+                    group.create_task(self.stop(workspace_id), name=f"stop-{workspace_id}")
 
     async def ensure(self, spec: AgentSpec, epoch: int) -> Observed:
         """See `Runtime.ensure`."""
@@ -146,7 +146,7 @@ class ProcessRuntime:
 
     async def logs(self, workspace_id: WorkspaceId, tail: int) -> list[str]:
         """See `Runtime.logs`."""
-        return await asyncio.to_thread(_last_lines, self._log_path(workspace_id), tail)
+        return await asyncio.to_thread(agent_log.last_lines, self._log_path(workspace_id), tail)
 
     def _lock(self, workspace_id: WorkspaceId) -> asyncio.Lock:
         return self._locks.setdefault(workspace_id, asyncio.Lock())
@@ -186,8 +186,8 @@ class ProcessRuntime:
                 cwd="/",
             )
         assert process.stdout is not None
-        writing = write_log(process.stdout, self._log_path(workspace_id))
-        self._writers.create_task(writing, name=f"log-{workspace_id}")
+        writing = agent_log.keep(process.stdout, self._log_path(workspace_id))
+        self._logs.create_task(writing, name=f"log-{workspace_id}")
         return Child(epoch, process, folder, mounts.egress / "egress.sock")
 
     @property
@@ -269,26 +269,6 @@ def _make_folders(folder: Path, mounts: sandbox.Mounts, logs: Path) -> None:
     sandbox.write_etc(mounts.etc)
 
 
-async def write_log(stream: asyncio.StreamReader, path: Path) -> None:
-    """Copy what an agent says into its log until it has said `LOG_BYTES`; what comes later is read and dropped."""
-    left = LOG_BYTES
-    with path.open("wb", buffering=0) as log:
-        while chunk := await stream.read(65536):
-            with contextlib.suppress(OSError):  # a full disk ends a log, not an agent
-                log.write(chunk[:left])
-            left -= min(left, len(chunk))
-
-
-def _last_lines(path: Path, tail: int) -> list[str]:
-    try:
-        with path.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_SHOWN_BYTES))
-            text = log.read(LOG_SHOWN_BYTES).decode(errors="replace")
-    except FileNotFoundError:
-        return []
-    return text.splitlines()[-tail:]
-
-
 async def _remove(folder: Path) -> None:
     """Remove a hostile tree, however deep and whatever its modes.
 
@@ -296,9 +276,18 @@ async def _remove(folder: Path) -> None:
         ServiceError: something is left; the message names the folder.
     """
     # Programs, not shutil: it recurses, and a tree can be deeper than Python's stack.
-    for argv in (("chmod", "-R", "u+rwX", "--", str(folder)), ("rm", "-rf", "--one-file-system", "--", str(folder))):
-        nowhere = asyncio.subprocess.DEVNULL
-        process = await asyncio.create_subprocess_exec(*argv, stdin=nowhere, stdout=nowhere, stderr=nowhere)
-        code = await process.wait()
-    if code != 0:
+    await _succeeds("chmod", "-R", "u+rwX", "--", str(folder))
+    if not await _succeeds("rm", "-rf", "--one-file-system", "--", str(folder)):
         raise ServiceError(ErrorCode.INTERNAL, f"{folder} cannot be removed whole; remove the rest of it by hand.")
+
+
+async def _succeeds(*argv: str) -> bool:
+    nowhere = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*argv, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+    try:
+        async with asyncio.timeout(REMOVE_LIMIT_S):
+            return await process.wait() == 0
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return False

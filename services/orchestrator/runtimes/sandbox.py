@@ -71,6 +71,7 @@ def flags(mounts: Mounts, environment: dict[str, str]) -> list[str]:
         *_system(),
         # For root's stack the agent is the host's root to the kernel, and /proc/sys is the host's: never writable.
         *("--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"),
+        *("--size", str(SCRATCH_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108
         *(part for place in SCRATCH for part in ("--size", str(SCRATCH_BYTES), "--tmpfs", place)),
         *_etc(mounts.etc),
         *_program(),
