@@ -153,3 +153,10 @@ class CancelReply(Reply):
 
     task_id: TaskId
     status: TaskStatus
+
+
+class DeliveredReply(Reply):
+    """The commit of the changes that are now known to have reached the user."""
+
+    task_id: TaskId
+    commit: str

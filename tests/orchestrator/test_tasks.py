@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from uuid import UUID
 
 import psycopg
@@ -7,6 +8,7 @@ import pytest
 from services.orchestrator.store.database import Database, DatabaseUnavailable
 from services.orchestrator.store.inbox import Inbox
 from services.orchestrator.store.tasks import LeaseLost, Run, TaskCancelled, TaskStore
+from services.wire.base import TaskId
 from services.wire.events import Event, EventKind
 from services.wire.tasks import OrchestrateRequest, TaskStatus
 from tests.orchestrator.conftest import WORKSPACE, Stores
@@ -16,7 +18,7 @@ async def test_a_created_task_is_queued_and_has_its_first_event(stores: Stores) 
     task_id = await stores.queue(query="what is this?")
     row = await stores.tasks.get(task_id)
     assert row is not None
-    assert (row.status, row.workspace_id, row.parsed.query) == (TaskStatus.QUEUED, WORKSPACE, "what is this?")
+    assert (row.status, row.workspace_id, row.query) == (TaskStatus.QUEUED, WORKSPACE, "what is this?")
     assert [(event.seq, event.kind) for event in await stores.tasks.events(task_id)] == [(1, EventKind.TASK_QUEUED)]
 
 
@@ -218,4 +220,93 @@ async def test_the_stored_request_is_the_accepted_one(stores: Stores) -> None:
     task_id = await stores.queue(query="  spaces stay ")
     row = await stores.tasks.get(task_id)
     assert row is not None
-    assert row.parsed == OrchestrateRequest(query="  spaces stay ", repo_url="https://host/owner/name")
+    accepted = OrchestrateRequest(query="  spaces stay ", repo_url="https://host/owner/name")
+    assert OrchestrateRequest.model_validate(row.request) == accepted
+
+
+async def stored_as(stores: Stores, task_id: TaskId, change: str) -> None:
+    """Change a stored request, as another version would have written it."""
+    async with stores.database.connection() as connection:
+        await connection.execute("update tasks set request = request || %s::jsonb where id = %s", (change, task_id))
+
+
+async def test_a_request_of_a_newer_version_is_run_as_far_as_it_is_understood(stores: Stores) -> None:
+    task_id = await stores.queue(query="known")
+    await stored_as(stores, task_id, '{"later_field": 1}')
+    run = await stores.tasks.claim()
+    assert run is not None
+    assert run.request.query == "known"
+
+
+async def test_a_request_that_cannot_be_read_fails_its_task_and_no_other(stores: Stores) -> None:
+    bad = await stores.queue()
+    await stored_as(stores, bad, '{"max_steps": "many"}')
+    good = await stores.queue("https://host/owner/other")
+    run = await stores.tasks.claim()
+    assert run is not None
+    assert run.task_id == good
+    row = await stores.tasks.get(bad)
+    assert row is not None
+    assert row.status is TaskStatus.FAILED
+
+
+async def finished(stores: Stores, commit: str | None, patch: bytes | None) -> TaskId:
+    """A task that ended with these changes."""
+    run = await stores.claimed()
+    await stores.tasks.append(run, EventKind.WORKSPACE_SAVED, {"commit": commit}, attachment=patch)
+    await stores.tasks.finish(run.task_id, run.run_no, TaskStatus.SUCCEEDED, {})
+    return run.task_id
+
+
+async def test_the_newest_delivered_changes_are_told_to_the_next_run(stores: Stores) -> None:
+    older, newer = await finished(stores, "a" * 40, b"patch"), await finished(stores, "b" * 40, b"patch")
+    assert await stores.tasks.delivered(newer) == "b" * 40
+    assert await stores.tasks.delivered(older) == "a" * 40
+    assert (await stores.claimed()).delivered == "b" * 40
+
+
+async def test_what_cannot_be_taken_is_not_delivered(stores: Stores) -> None:
+    taken = await finished(stores, "a" * 40, b"patch")
+    await stores.tasks.delivered(taken)
+    for task_id in (await finished(stores, "b" * 40, None), await finished(stores, None, b""), await stores.queue()):
+        assert await stores.tasks.delivered(task_id) is None
+    run = await stores.tasks.claim()
+    assert run is not None
+    assert run.delivered == "a" * 40
+
+
+async def test_a_cancellation_the_driver_swallows_is_raised_after_all(stores: Stores) -> None:
+    inside = asyncio.Event()
+
+    async def query() -> None:
+        async with stores.database.connection():
+            inside.set()
+            with contextlib.suppress(asyncio.CancelledError):  # as wait_for of Python 3.11 can
+                await asyncio.Event().wait()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        task = group.create_task(query())
+        await inside.wait()
+        task.cancel()
+    assert task.cancelled()
+
+
+async def test_cleaning_up_after_a_cancellation_may_still_write(stores: Stores) -> None:
+    run = await stores.claimed()
+    waiting = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            waiting.set()
+            await asyncio.Event().wait()
+        finally:
+            await stores.tasks.append(run, EventKind.MODEL_TURN, {})
+            await stores.tasks.release(run)
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        task = group.create_task(work())
+        await waiting.wait()
+        task.cancel()
+    row = await stores.tasks.get(run.task_id)
+    assert row is not None
+    assert row.status is TaskStatus.QUEUED

@@ -16,24 +16,28 @@ async def read_result(store: TaskStore, task: TaskRow) -> TaskResult:
     if task.status.final and (data := await store.final(task.id)):
         try:
             return TaskResult.model_validate(data)
-        except ValidationError:  # it was cancelled before any run: its last event has no evidence
+        except ValidationError:  # it ended before any run could begin: its last event has no evidence
             pass
     events = await store.log(task.id)
     result = evidence.progress(task.id, task.workspace_id, task.status, events)
     if task.status is TaskStatus.CANCELLED:
         error = ErrorInfo(code=ErrorCode.CANCELLED, message="The task was cancelled before it began.")
         return result.model_copy(update={"error": error})
+    if task.status is TaskStatus.FAILED:
+        error = ErrorInfo(
+            code=ErrorCode.INTERNAL, message="This version cannot read the stored request; send it again."
+        )
+        return result.model_copy(update={"error": error})
     return result
 
 
 def view_of(task: TaskRow) -> TaskView:
     """Return a task as lists show it."""
-    request = task.parsed
     return TaskView(
         task_id=task.id,
         workspace_id=task.workspace_id,
-        repo_url=request.repo_url,
-        query=request.query[:SHOWN_QUERY],
+        repo_url=task.repo_url,
+        query=task.query[:SHOWN_QUERY],
         status=task.status,
         created_at=task.created_at,
         finished_at=task.finished_at,

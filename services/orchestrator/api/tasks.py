@@ -1,4 +1,4 @@
-"""`/tasks`: list, read, follow, cancel, and the patch of a task."""
+"""`/tasks`: list, read, follow, cancel; the patch of a task, and that it was taken."""
 
 import base64
 import binascii
@@ -20,7 +20,7 @@ from services.orchestrator.store.tasks import TaskRow, TaskStore
 from services.wire.base import WORKSPACE_PATTERN, TaskId, WorkspaceId
 from services.wire.errors import ErrorCode
 from services.wire.events import EventKind
-from services.wire.tasks import CancelReply, TaskPage, TaskResult, TaskStatus, TaskView
+from services.wire.tasks import CancelReply, DeliveredReply, TaskPage, TaskResult, TaskStatus
 
 router = APIRouter(prefix="/tasks", dependencies=[Depends(caller)], tags=["tasks"])
 
@@ -85,11 +85,14 @@ async def read_diff(task_id: str, parts: Parts) -> Response:
 
 
 @router.post("/{task_id}/delivered")
-async def mark_delivered(task_id: str, parts: Parts) -> TaskView:
+async def mark_delivered(task_id: str, parts: Parts) -> DeliveredReply:
     """Say that the task's changes were taken: the next task of its workspace starts from the repository again."""
     task = await existing(parts["tasks"], task_id)
-    await parts["tasks"].delivered(task.id)
-    return view_of(task)
+    commit = await parts["tasks"].delivered(task.id)
+    if commit is None:
+        message = f"There is no patch to take: the task is {task.status}, or was not to deliver one."
+        raise ServiceError(ErrorCode.CONFLICT, message)
+    return DeliveredReply(task_id=task.id, commit=commit)
 
 
 @router.post("/{task_id}/cancel")

@@ -64,8 +64,7 @@ class Work:
     async def cancelled(self, run: Run) -> None:
         """End a run that was cancelled, with what it had done so far."""
         record = await Record.load(run, self._store, self._inbox)
-        error = ErrorInfo(code=ErrorCode.CANCELLED, message="The task was cancelled.")
-        await self.conclude(record, Outcome(status=TaskStatus.CANCELLED, error=error))
+        await self.conclude(record, _cancelled())
 
     async def broken(self, run: Run) -> None:
         """End a run that failed in a way nobody foresaw, with nothing that could fail again; the log has the reason."""
@@ -78,10 +77,7 @@ class Work:
         """End a task whose runs vanished, or vanished after someone cancelled it."""
         events = await self._store.log(lost.task_id)
         if lost.cancelled:
-            outcome = Outcome(
-                status=TaskStatus.CANCELLED,
-                error=ErrorInfo(code=ErrorCode.CANCELLED, message="The task was cancelled."),
-            )
+            outcome = _cancelled()
         else:
             message = "The processes that ran this task died each time; look at their logs, then send it again."
             outcome = _failed(ErrorInfo(code=ErrorCode.INTERNAL, message=message))
@@ -175,6 +171,11 @@ class Work:
         saved = SavedData(commit=changes.commit, files=changes.files, patch=wanted)
         await record.add(EventKind.WORKSPACE_SAVED, saved, attachment=changes.patch if wanted else None)
         return saved
+
+
+def _cancelled() -> Outcome:
+    error = ErrorInfo(code=ErrorCode.CANCELLED, message="The task was cancelled.")
+    return Outcome(status=TaskStatus.CANCELLED, error=error)
 
 
 def _failed(error: ErrorInfo) -> Outcome:

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from services.chassis.concurrency import cancellations, raise_swallowed
 from services.chassis.errors import ServiceError
 from services.wire.errors import ErrorCode
 
@@ -83,11 +84,13 @@ class Database:
         Raises:
             DatabaseUnavailable: Postgres does not answer, or went away in between.
         """
+        before = cancellations()
         try:
             async with self._pool.connection() as connection:
                 yield connection
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise DatabaseUnavailable(error) from error
+        raise_swallowed(before)
 
     async def migrate(self) -> None:
         """Apply the migrations that are missing, in order, each once, however many replicas start together."""

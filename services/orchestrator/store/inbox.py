@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
+from services.chassis.concurrency import cancellations, raise_swallowed
 from services.wire.events import Event
 
 logger = logging.getLogger(__name__)
@@ -65,15 +66,18 @@ class Inbox:
 
     async def listen(self) -> None:
         """Receive notes until cancelled; reconnects, and wakes everyone after each gap."""
+        before = cancellations()
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(
                     self._url, autocommit=True, application_name="moorage-inbox", connect_timeout=5
                 ) as connection:
                     await connection.execute("listen moorage")
+                    raise_swallowed(before)
                     self._wake_all()
                     async for note in connection.notifies():
                         self._wake(note.payload)
+                        raise_swallowed(before)
             except psycopg.OperationalError as error:
                 logger.warning("inbox lost its connection", extra={"error": str(error).strip()})
             await asyncio.sleep(1.0)

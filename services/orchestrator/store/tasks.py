@@ -4,6 +4,7 @@ A task is owned by the run that claimed it last. The run names its `run_no` in e
 its lease and wakes up later changes nothing: its next write raises `LeaseLost`.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,12 +14,15 @@ from uuid import UUID
 from psycopg import errors
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
+from pydantic import ValidationError
 
 from services.orchestrator.store.database import Database, load_sql, one
 from services.orchestrator.store.inbox import Inbox
 from services.wire.base import TaskId, WorkspaceId
 from services.wire.events import Event, EventKind
 from services.wire.tasks import OrchestrateRequest, TaskStatus
+
+logger = logging.getLogger(__name__)
 
 SQL = load_sql("tasks")
 
@@ -47,9 +51,15 @@ class TaskRow:
     finished_at: datetime | None
 
     @property
-    def parsed(self) -> OrchestrateRequest:
-        """The request as it was accepted."""
-        return OrchestrateRequest.model_validate(self.request)
+    def query(self) -> str:
+        """What was asked."""
+        return str(self.request.get("query", ""))
+
+    @property
+    def repo_url(self) -> str | None:
+        """The repository as it was named."""
+        named = self.request.get("repo_url")
+        return None if named is None else str(named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +128,14 @@ class TaskStore:
                 return None
         if row is None:
             return None
-        return Run(**{**row, "request": OrchestrateRequest.model_validate(row["request"])})
+        try:
+            # A field of a newer version is no reason not to run what an older one understands.
+            request = OrchestrateRequest.model_validate(row["request"], extra="ignore")
+        except ValidationError:
+            logger.exception("a stored request cannot be read; its task fails", extra={"task_id": row["task_id"]})
+            await self.finish(row["task_id"], row["run_no"], TaskStatus.FAILED, {})
+            return await self.claim(task_id)
+        return Run(**{**row, "request": request})
 
     async def renew(self, run: Run) -> None:
         """Prolong the lease.
@@ -173,10 +190,14 @@ class TaskStore:
             row = await cursor.fetchone()
         return TaskStatus(row[0]) if row else None
 
-    async def delivered(self, task_id: TaskId) -> None:
-        """Record that a task's changes have reached the user, so that its workspace need not go on with them."""
+    async def delivered(self, task_id: TaskId) -> str | None:
+        """Record that a task's changes have reached the user, so that its workspace need not go on with them.
+
+        Returns their commit, None when the task has not ended or kept no patch that could be taken.
+        """
         async with self._database.connection() as connection:
-            await connection.execute(SQL["delivered"], {"task_id": task_id})
+            row = await (await connection.execute(SQL["delivered"], {"task_id": task_id})).fetchone()
+        return str(row[0]) if row else None
 
     async def lost(self) -> list[LostTask]:
         """Tasks that no run may claim any more although they are not finished."""

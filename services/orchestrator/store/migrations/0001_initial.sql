@@ -5,6 +5,7 @@ create table workspaces (
     canonical     text,                        -- null: a scratch workspace
     fetch_url     text,
     delivered     text,                        -- commit of the newest changes that are known to have reached the user
+    delivered_run bigint not null default 0,   -- and the run that made it
     kind          text not null check (kind in ('remote', 'local', 'scratch')),
     run_no        bigint not null default 0,
     state         text not null default 'created'

@@ -123,17 +123,21 @@ from tasks
 where status = 'running' and lease_until < now() and (losses >= max_losses or cancel_at is not null);
 
 -- name: delivered
-update workspaces w
-set delivered = saved.commit
-from (
-    select t.workspace_id, e.data ->> 'commit' as commit
+-- Only what there was to take, and never back from newer changes to older ones.
+with saved as (
+    select t.workspace_id, e.run_no, e.data ->> 'commit' as commit
     from tasks t join events e on e.task_id = t.id
-    where t.id = %(task_id)s and e.kind = 'workspace.saved'
+    where t.id = %(task_id)s and t.finished_at is not null
+      and e.kind = 'workspace.saved' and e.attachment is not null and e.data ->> 'commit' is not null
     order by e.seq desc
     limit 1
-) saved
-where w.id = saved.workspace_id
-returning w.id;
+), marked as (
+    update workspaces w
+    set delivered = saved.commit, delivered_run = saved.run_no
+    from saved
+    where w.id = saved.workspace_id and saved.run_no >= w.delivered_run
+)
+select commit from saved;
 
 -- name: next_expiry
 select extract(epoch from min(lease_until) - now())::float as seconds from tasks where status = 'running';
