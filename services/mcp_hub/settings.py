@@ -2,14 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
 
-from services.chassis.settings import ServiceSettings
-
-Globs = Annotated[tuple[str, ...], NoDecode]
+from services.chassis.settings import AbsolutePath, CommaList, ServiceSettings
 
 
 class Settings(ServiceSettings):
@@ -23,19 +20,19 @@ class Settings(ServiceSettings):
     service_secret: SecretStr = Field(default=SecretStr(""), validation_alias="MOORAGE_SERVICE_SECRET")
     """Secret shared by the services of one stack; also signs grants."""
 
-    state_dir: Path = Path("~/.moorage/hub")
+    state_dir: AbsolutePath = Path("~/.moorage/hub")
     """Folder of the repository mirrors."""
 
-    audit_file: Path = Path("~/.moorage/logs/audit.jsonl")
+    audit_file: AbsolutePath = Path("~/.moorage/logs/audit.jsonl")
     """File of the audit lines; 4 older files of 16 MB are kept beside it."""
 
     orchestrator: str = "http://127.0.0.1:8080"
     """Address of the orchestrator, `http://host:port` or `unix:/path`; it knows where agents are."""
 
-    private_hosts: Globs = ()
+    private_hosts: CommaList = ()
     """Git hosts allowed although their address is private: comma-separated `host` or `host:port` globs."""
 
-    allowed_hosts: Globs = ("localhost", "localhost:*", "127.0.0.1:*", "[::1]:*")
+    allowed_hosts: CommaList = ("localhost", "localhost:*", "127.0.0.1:*", "[::1]:*")
     """`Host` headers the MCP endpoint answers to, comma-separated; a port may be `*`."""
 
     call_timeout_s: float = Field(default=150.0, gt=0)
@@ -46,16 +43,6 @@ class Settings(ServiceSettings):
 
     fetch_timeout_s: float = Field(default=600.0, gt=0)
     """Longest fetch of a repository, in seconds."""
-
-    @field_validator("private_hosts", "allowed_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("state_dir", "audit_file")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
 
 
 _OURS = ("MCP_HUB_", "MOORAGE_", "ORCHESTRATOR_", "GPT_OSS_", "LLM_API_KEY", "DATABASE_URL")

@@ -1,12 +1,12 @@
 """The orchestrator's settings. Knows no part that uses them."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
 
-from services.chassis.settings import ServiceSettings
+from services.chassis.settings import AbsolutePath, CommaList, ServiceSettings
 
 PACKAGE_REGISTRIES = (
     "pypi.org",
@@ -59,16 +59,16 @@ class Settings(ServiceSettings):
     api_token: SecretStr = Field(default=SecretStr(""), validation_alias="MOORAGE_API_TOKEN")
     """Bearer token of the public API; not needed on loopback while agents have a network namespace."""
 
-    state_dir: Path = Path("~/.moorage")
+    state_dir: AbsolutePath = Path("~/.moorage")
     """Folder of the work trees and agent logs."""
 
-    run_dir: Path = Path("~/.moorage/run")
+    run_dir: AbsolutePath = Path("~/.moorage/run")
     """Folder of Unix sockets; its path must be short."""
 
     runtime: Literal["process"] = "process"
     """Where agents run."""
 
-    egress_allow: Annotated[tuple[str, ...], NoDecode] = PACKAGE_REGISTRIES
+    egress_allow: CommaList = PACKAGE_REGISTRIES
     """Hosts a sandbox may reach, comma-separated globs; package registries by default."""
 
     max_runs: int = Field(default=8, ge=1, le=256)
@@ -92,13 +92,3 @@ class Settings(ServiceSettings):
     def child_mark(self) -> dict[str, str]:
         """The mark as environment variables for a child process."""
         return {"MOORAGE_HOME_MARK": self.home_mark} if self.home_mark else {}
-
-    @field_validator("egress_allow", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("state_dir", "run_dir")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
