@@ -47,15 +47,9 @@ def output_of(*argv: str) -> str | None:
 
 def sandbox_problem() -> str | None:
     """Return why bubblewrap cannot make a sandbox here, or None when it just did."""
-    if shutil.which("bwrap") is None:
-        return "bubblewrap is not installed"
-    try:
-        done = subprocess.run(sandbox.probe(), capture_output=True, text=True, check=False, timeout=_LIMIT_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"bubblewrap cannot be run: {error}"
-    if done.returncode == 0:
-        return None
-    return f"bubblewrap is refused ({_refusal() or done.stderr.strip() or done.returncode})"
+    problem = sandbox.problem()
+    refusal = _refusal() if problem is not None else None
+    return f"{problem} ({refusal})" if refusal else problem
 
 
 def sandbox_remedy(*, root: bool) -> str:

@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from services.wire.errors import ErrorCode
 
 START_LIMIT_S = 30.0
 STOP_GRACE_S = 3.0
-PROBE_LIMIT_S = 10.0
 REMOVE_LIMIT_S = 120.0
 
 
@@ -69,15 +67,9 @@ class Command:
 
 def probe_isolation() -> Capabilities:
     """Find out, by doing it, whether sandboxes can be made here."""
-    if shutil.which("bwrap") is None:
-        return Capabilities("none", False, "bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap)")
-    try:
-        done = subprocess.run(sandbox.probe(), capture_output=True, text=True, timeout=PROBE_LIMIT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Capabilities("none", False, f"bubblewrap does not work here: {error}")
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return Capabilities("none", False, f"bubblewrap does not work here: {reason}")
+    problem = sandbox.problem()
+    if problem is not None:
+        return Capabilities("none", False, f"{problem}; ./moorage doctor says what helps")
     return Capabilities("bubblewrap", True, "user, pid, mount, ipc, uts and network namespaces by bubblewrap")
 
 

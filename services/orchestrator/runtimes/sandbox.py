@@ -6,6 +6,8 @@ Source of the flags: `bwrap(1)` 0.8. The namespaces make everything but the name
 import contextlib
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ WORKSPACE = Path("/workspace")
 HOME = Path("/home/agent")
 RUN = Path("/run/moorage")
 UID = 1000
+PROBE_LIMIT_S = 10.0
 
 SCRATCH = ("/tmp", "/run", "/home")  # noqa: S108 - the sandbox's own
 SCRATCH_BYTES = 2 * 1024**3
@@ -149,7 +152,26 @@ def search_path() -> str:
     return f"/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:{Path(sys.base_prefix).resolve() / 'bin'}"
 
 
-def probe() -> list[str]:
-    """Return a command that succeeds only where sandboxes can be made."""
-    return ["bwrap", *NAMESPACES, "--uid", str(UID), "--gid", str(UID), "--disable-userns", "--cap-drop", "ALL",
-            *_system(), "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "true"]  # fmt: skip
+def problem() -> str | None:
+    """Return why no sandbox can be made here, None when one has just been made the way agents' are."""
+    if shutil.which("bwrap") is None:
+        return "bubblewrap is not installed"
+    least = [*NAMESPACES, "--uid", str(UID), "--gid", str(UID), "--disable-userns", "--cap-drop", "ALL", *_system()]
+    devices = ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--size", "4096", "--tmpfs", "/dev/shm"]  # noqa: S108
+    try:
+        with sealed([*least, *devices]) as beginning:
+            done = subprocess.run(
+                [*beginning.argv, "--", "true"],
+                pass_fds=beginning.descriptors,
+                capture_output=True,
+                text=True,
+                timeout=PROBE_LIMIT_S,
+                check=False,
+            )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"bubblewrap cannot be run: {error}"
+    if done.returncode == 0:
+        return None
+    return (
+        f"bubblewrap does not work here: {(done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[-1]}"
+    )
