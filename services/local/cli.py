@@ -92,12 +92,7 @@ def run(
     """
     from services.local import cli_run
 
-    if detach and (apply or out):
-        raise typer.BadParameter(
-            "a detached run has no result yet; use `./moorage apply TASK` later", param_hint="--detach"
-        )
-    if apply and deliver == "answer":
-        raise typer.BadParameter("--deliver answer brings no changes to apply", param_hint="--apply")
+    _refuse_contradictions(detach=detach, result_wanted=bool(apply or out), apply=apply, deliver=deliver)
     given = {
         "query": cli_run.read_query(query),
         "repo_url": cli_run.read_repository(repo),
@@ -112,6 +107,15 @@ def run(
     request = {name: value for name, value in given.items() if value is not None}
     wanted = cli_run.Wanted(request, detach=detach, json_lines=as_json, quiet=quiet, apply=apply, out=out)
     _leave(cli_run.Run(wanted, Terminal())())
+
+
+def _refuse_contradictions(*, detach: bool, result_wanted: bool, apply: bool, deliver: str | None) -> None:
+    if detach and result_wanted:
+        raise typer.BadParameter(
+            "a detached run has no result yet; use `./moorage apply TASK` later", param_hint="--detach"
+        )
+    if apply and deliver == "answer":
+        raise typer.BadParameter("--deliver answer brings no changes to apply", param_hint="--apply")
 
 
 @app.command(epilog=_examples("ps", "ps -a", "ps -a --json | jq -r '.[].task_id'"))

@@ -95,7 +95,10 @@ class Sealed:
 
 @contextlib.contextmanager
 def sealed(flags: list[str], *, filtered: bool = True) -> Iterator[Sealed]:
-    """Put `flags` and the system call filter where bwrap reads them; its command line can be seen inside."""
+    """Put `flags` and the system call filter where bwrap reads them; its command line can be seen inside.
+
+    Without the filter is for showing that a refusal is the filter's.
+    """
     program = seccomp.program(platform.machine()) if filtered else None
     with contextlib.ExitStack() as stack:
         descriptors = []
